@@ -1,0 +1,226 @@
+// The grami file: what A-REX tells a backend about one job, typed. Never given to a shell.
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { errnoOf, VmbatchError } from '../util/errors.ts';
+import { readForeignFile, writeAll } from '../util/files.ts';
+import { type Assignment, parseAssignments } from './assignments.ts';
+import { showBytes } from './text.ts';
+
+/** One job as A-REX describes it. All strings are byte strings (latin1: one character a byte), so that whatever
+ * the user wrote arrives unchanged in the batch script; `decodeBytes` makes text of them. */
+export interface Grami {
+  /** The file, for error messages. */
+  file: string;
+  /** `joboption_gridid`. */
+  gridId: string;
+  /** `joboption_directory`, the session directory. */
+  sessionDirectory: string;
+  /** `joboption_controldir`. */
+  controlDirectory: string;
+  /** `joboption_arg_N`: the executable and its arguments; empty ones are kept. */
+  args: string[];
+  /** `joboption_env_N`: the user's, then `GRID_GLOBAL_*`. */
+  environment: { name: string; value: string }[];
+  /** May be relative to the session directory. Undefined: none. */
+  stdin: string | undefined;
+  /** Equal to `stderr` if joined. Undefined: none. */
+  stdout: string | undefined;
+  stderr: string | undefined;
+  jobName: string | undefined;
+  queue: string | undefined;
+  /** Total CPU time in seconds. */
+  cpuTime: number | undefined;
+  /** Seconds. */
+  wallTime: number | undefined;
+  /** MB for each slot. */
+  memory: number | undefined;
+  /** MB for each slot. */
+  virtualMemory: number | undefined;
+  /** MB. */
+  disk: number | undefined;
+  /** Slots; 1 if not given. */
+  count: number;
+  /** Slots on each node; undefined if the job does not say. */
+  countPerNode: number | undefined;
+  nodes: number | undefined;
+  exclusiveNode: boolean;
+  /** 0 to 100. */
+  priority: number | undefined;
+  startTime: string | undefined;
+  /** `joboption_arg_code`: the exit code that is a success. */
+  successCode: number;
+  runtimes: { name: string; options: string[] }[];
+  inputFiles: string[];
+  outputFiles: string[];
+  /** The first `joboption_jobid`, as A-REX takes it. */
+  jobId: string | undefined;
+}
+
+const MANDATORY = ['joboption_directory', 'joboption_controldir', 'joboption_gridid', 'joboption_arg_0'];
+
+/** Larger than any real one, smaller than what would hurt. Bytes. */
+const GRAMI_MAX_BYTES = 8 * 1024 * 1024;
+
+/** Reads a grami file.
+ * @throws VmbatchError `site` if it is missing, not a regular file, malformed or lacks a mandatory key; `job` for
+ * values that no batch job can have */
+export function loadGrami(file: string): Grami {
+  return parseGrami(readGramiFile(file), file);
+}
+
+/** The first `joboption_jobid` of a grami file, for cancel, which needs nothing else of it.
+ * @throws VmbatchError `site` if the file is missing or malformed */
+export function loadJobId(file: string): string | undefined {
+  return jobIdOf(parseAssignments(readGramiFile(file), file));
+}
+
+function readGramiFile(file: string): string {
+  const bytes = readForeignFile(file, { maxBytes: GRAMI_MAX_BYTES }, 'site');
+  if (bytes === undefined)
+    throw new VmbatchError({
+      fault: 'site',
+      code: 'grami-missing',
+      message: `${file}: there is no such grami file`,
+      hint: 'A-REX calls with: --config CONF CONTROLDIR/job.ID.grami',
+    });
+  return bytes.toString('latin1');
+}
+
+/** Adds `joboption_jobid=ID` in one write, which is what makes the submission count for A-REX.
+ * @param jobId as qsub printed it
+ * @throws VmbatchError `site` if the file cannot be written */
+export function appendJobId(file: string, jobId: string): void {
+  try {
+    const fd = openSync(file, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
+    try {
+      const last = Buffer.alloc(1);
+      const { size } = fstatSync(fd);
+      if (size > 0) readSync(fd, last, 0, 1, size - 1);
+      const newline = size > 0 && last[0] !== 0x0a ? '\n' : '';
+      writeAll(fd, Buffer.from(`${newline}joboption_jobid=${jobId}\n`, 'latin1'));
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw new VmbatchError({
+      fault: 'site',
+      code: 'grami-unwritable',
+      message: `${file}: joboption_jobid=${jobId} could not be added (${errnoOf(error) ?? 'unknown error'})`,
+      cause: error,
+    });
+  }
+}
+
+/** @param text the file's bytes as latin1
+ * @throws VmbatchError as `loadGrami` */
+export function parseGrami(text: string, file: string): Grami {
+  const assignments = parseAssignments(text, file);
+  // A file that is sourced gives the last of equal keys.
+  const values = new Map(assignments.map((assignment) => [assignment.key, assignment]));
+  const missing = MANDATORY.filter((key) => (values.get(key)?.value ?? '') === '');
+  if (missing.length > 0)
+    throw new VmbatchError({
+      fault: 'site',
+      code: 'grami-incomplete',
+      message: `${file}: ${missing.join(', ')} missing or empty`,
+    });
+
+  const text_ = (key: string): string | undefined => {
+    const value = values.get(`joboption_${key}`)?.value;
+    return value === '' ? undefined : value;
+  };
+  const number = (key: string): number | undefined => wholeNumber(values.get(`joboption_${key}`), file);
+  const path = (key: string): string => absolutePath(values.get(`joboption_${key}`), file);
+  const gridId = text_('gridid') ?? '';
+  // It becomes part of paths, of a comment in the script and of gm-kick's arguments.
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(gridId))
+    throw refuse(file, values.get('joboption_gridid'), 'letters and digits');
+  return {
+    file,
+    gridId,
+    sessionDirectory: path('directory'),
+    controlDirectory: path('controldir'),
+    args: list(values, 'joboption_arg_', file).map(({ value }) => value),
+    environment: list(values, 'joboption_env_', file).map((assignment) => variable(assignment, file)),
+    stdin: text_('stdin'),
+    stdout: text_('stdout'),
+    stderr: text_('stderr'),
+    jobName: text_('jobname'),
+    queue: text_('queue'),
+    cpuTime: number('cputime'),
+    wallTime: number('walltime'),
+    memory: number('memory'),
+    virtualMemory: number('virtualmemory'),
+    disk: number('disk'),
+    count: Math.max(1, number('count') ?? 1),
+    countPerNode: positive(number('countpernode')),
+    nodes: positive(number('numnodes')),
+    exclusiveNode: text_('exclusivenode') === 'true',
+    priority: number('priority'),
+    startTime: text_('starttime'),
+    successCode: number('arg_code') ?? 0,
+    runtimes: list(values, 'joboption_runtime_', file).map(({ key, value }) => ({
+      name: value,
+      options: list(values, `${key}_`, file, 1).map((option) => option.value),
+    })),
+    inputFiles: list(values, 'joboption_inputfile_', file).map(({ value }) => value),
+    outputFiles: list(values, 'joboption_outputfile_', file).map(({ value }) => value),
+    jobId: jobIdOf(assignments),
+  };
+}
+
+function jobIdOf(assignments: Assignment[]): string | undefined {
+  const value = assignments.find(({ key }) => key === 'joboption_jobid')?.value;
+  return value === '' ? undefined : value;
+}
+
+/** The values of `PREFIX0`, `PREFIX1`, ...; a hole would silently drop what follows it, so it is refused. */
+function list(values: Map<string, Assignment>, prefix: string, file: string, first = 0): Assignment[] {
+  const found: Assignment[] = [];
+  for (let index = first; ; index++) {
+    const assignment = values.get(`${prefix}${index}`);
+    if (assignment === undefined) break;
+    found.push(assignment);
+  }
+  const next = first + found.length;
+  for (const { key, line } of values.values())
+    if (
+      key.startsWith(prefix) &&
+      /^[0-9]+$/.test(key.slice(prefix.length)) &&
+      Number(key.slice(prefix.length)) > next
+    )
+      throw new VmbatchError({
+        fault: 'site',
+        code: 'grami-malformed',
+        message: `${file}:${line}: ${key} is there, but ${prefix}${next} is not`,
+      });
+  return found;
+}
+
+function variable({ key, value, line }: Assignment, file: string): { name: string; value: string } {
+  const equals = value.indexOf('=');
+  if (equals < 1) throw refuse(file, { key, value, line }, 'NAME=VALUE');
+  return { name: value.slice(0, equals), value: value.slice(equals + 1) };
+}
+
+function wholeNumber(assignment: Assignment | undefined, file: string): number | undefined {
+  if (assignment === undefined || assignment.value === '') return undefined;
+  // countpernode and numnodes are -1 for "not given" in some versions.
+  if (!/^-?[0-9]{1,15}$/.test(assignment.value)) throw refuse(file, assignment, 'a whole number or empty');
+  return Math.max(0, Number(assignment.value));
+}
+
+const positive = (number: number | undefined) => (number === undefined || number < 1 ? undefined : number);
+
+function absolutePath(assignment: Assignment | undefined, file: string): string {
+  const path = assignment?.value ?? '';
+  if (!path.startsWith('/') || /[\n\r]/.test(path))
+    throw refuse(file, assignment, 'an absolute path on one line');
+  return path.length > 1 ? path.replace(/\/+$/, '') : path;
+}
+
+const refuse = (file: string, assignment: Assignment | undefined, allowed: string) =>
+  new VmbatchError({
+    fault: 'site',
+    code: 'grami-malformed',
+    message: `${file}:${assignment?.line ?? 0}: ${assignment?.key ?? 'key'}: found ${showBytes(assignment?.value ?? '')}, must be ${allowed}`,
+  });

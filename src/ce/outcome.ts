@@ -1,0 +1,99 @@
+// How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
+import type { TorqueJob } from '../torque/qstat.ts';
+
+/** What is known of a job that is over. */
+export interface Ending {
+  /** From the session's `.diag`, written by the job's own script in the guest. */
+  ownExitCode: number | undefined;
+  /** TORQUE's record; undefined if the server no longer has one. */
+  torque: Pick<TorqueJob, 'id' | 'exitStatus'> | undefined;
+  /** A-REX was told to cancel it. */
+  cancelled: boolean;
+  /** Last line of the batch job's output, for jobs that did not get to run. */
+  lastWords: string | undefined;
+}
+
+/** Content of lrms_done. Success for A-REX is the code `joboption_arg_code` (0 if absent). */
+export interface Outcome {
+  code: number;
+  /** Empty for code 0. */
+  text: string;
+}
+
+/** What TORQUE's own exit statuses mean: negative ones for what it did itself, 256 + N for death of signal N. */
+const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
+  [-1, 'Job could not be started on its node'],
+  [-2, 'Job could not be started: its guest was refused on the node'],
+  [-3, 'Job could not be started on its node'],
+  [-4, 'Job was aborted: the batch daemon of its node was restarted'],
+  [-5, 'Job was aborted: the batch daemon of its node was restarted'],
+  [-6, 'Job was aborted: the batch daemon of its node was restarted'],
+  [-7, 'Job could not be restarted on its node'],
+  [-8, 'Job could not be started: its script could not be executed'],
+  [-9, 'Job could not be started: its output files could not be created'],
+  [-10, 'Job was killed: it exceeded its memory limit'],
+  [-11, 'Job was killed: it exceeded its wall-clock time limit'],
+  [-12, 'Job was killed: it exceeded its CPU time limit'],
+  [-13, 'Job could not be started on its node: no control group'],
+  [-14, 'Job could not be started: no guest could be made on its node'],
+  [250, 'Job could not be run: its request cannot be met'],
+  [251, 'Job could not be run to its end: its node or guest failed'],
+  [252, 'Job could not be run to its end: the site has a problem'],
+  [253, 'Job could not be run to its end: vmbatch itself failed'],
+  [254, 'Job could not be started: its shell could not be executed'],
+  [265, 'Job was killed by the batch system (SIGKILL)'],
+  [271, 'Job was deleted from the batch system (qdel)'],
+]);
+
+/** Exit codes of a job script that was ended by SIGKILL or SIGTERM: it did not choose them. */
+const SIGNALLED = new Set([137, 143]);
+
+/** The job's own exit code counts, whatever TORQUE says: a mom that was restarted reports 0 for everything. Only a
+ * job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict. */
+export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending): Outcome {
+  const status = torque?.exitStatus;
+  const endedByTorque = status !== undefined && (status < 0 || status > 255);
+  const ownDecision = ownExitCode !== undefined && !SIGNALLED.has(ownExitCode);
+  if (ownDecision || (ownExitCode !== undefined && !endedByTorque && !cancelled))
+    return { code: ownExitCode, text: ownExitCode === 0 ? '' : `Job exited with code ${ownExitCode}` };
+  if (cancelled) {
+    const code = status === undefined || status === 0 ? (ownExitCode ?? -1) : status;
+    return { code, text: 'Job was deleted on request' };
+  }
+  if (torque === undefined)
+    return { code: -1, text: 'Job was lost: the batch system no longer knows it, and it left no exit code' };
+  if (status === undefined)
+    return { code: -1, text: 'Job was deleted from the batch system before it started' };
+  if (status === 0)
+    return {
+      code: -1,
+      text: said(
+        'Job did not run to its end: the batch system reports exit code 0, but the job left none',
+        lastWords,
+      ),
+    };
+  const text = TORQUE_ENDINGS.get(status);
+  if (text !== undefined) return { code: status, text: said(text, status === 271 ? undefined : lastWords) };
+  if (status > 256) return { code: status, text: said(`Job died of signal ${status - 256}`, lastWords) };
+  return { code: status, text: said(`Job left no exit code, the batch system reports ${status}`, lastWords) };
+}
+
+const said = (text: string, lastWords: string | undefined) =>
+  lastWords === undefined ? text : `${text}: ${lastWords}`;
+
+/** The one line of lrms_done. */
+export function renderLrmsDone({ code, text }: Outcome): string {
+  const line = text.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
+  return line === '' ? `${code}\n` : `${code} ${line}\n`;
+}
+
+/** The last line of the output that says something, fit for a one-line message; ours about a fault if there is
+ * one, since its hint and cause follow it. */
+export function lastWordsOf(output: string): string | undefined {
+  const lines = output
+    .split('\n')
+    .map((line) => line.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim())
+    .filter((line) => line !== '');
+  const line = lines.findLast((candidate) => /^vmbatch: \w+ fault: /.test(candidate)) ?? lines.at(-1);
+  return line === undefined ? undefined : line.slice(0, 300);
+}

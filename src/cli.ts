@@ -1,0 +1,99 @@
+// The program's door: picks a command and loads only that one. Nothing heavy may be imported here.
+import { FAULT_OUTCOMES, formatError, toVmbatchError } from './util/errors.ts';
+
+declare const VMBATCH_VERSION: string;
+
+interface Command {
+  load: () => Promise<{ main: (argv: string[]) => Promise<number> }>;
+  /** One line for --help. */
+  about: string;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  submit: {
+    load: () => import('./commands/submit.ts'),
+    about: 'CE: turn the grami file of a grid job into a batch job',
+  },
+  scan: {
+    load: () => import('./commands/scan.ts'),
+    about: 'CE: find the batch jobs that ended and tell A-REX',
+  },
+  cancel: {
+    load: () => import('./commands/cancel.ts'),
+    about: 'CE: delete the batch job of a grid job',
+  },
+  info: {
+    load: () => import('./commands/info.ts'),
+    about: 'CE: queue, node and job state as JSON, for VMBATCHmod.pm',
+  },
+  prologue: {
+    load: () => import('./commands/prologue.ts'),
+    about: 'node: create the guest of a job (TORQUE calls it)',
+  },
+  run: {
+    load: () => import('./commands/run.ts'),
+    about: 'node: run the job script in the guest (the job starter calls it)',
+  },
+  epilogue: {
+    load: () => import('./commands/epilogue.ts'),
+    about: 'node: destroy the guest of a job and all that was made for it (TORQUE calls it)',
+  },
+  hooks: {
+    load: () => import('./commands/hooks.ts'),
+    about: 'node: put prologue, epilogue and job starter in place for the mom',
+  },
+  image: {
+    load: () => import('./commands/image.ts'),
+    about: 'node: make template images (build-demo)',
+  },
+};
+
+const HELP = `vmbatch ${VMBATCH_VERSION}: each grid job in a virtual machine of its own, on a TORQUE cluster
+
+usage: vmbatch COMMAND [ARGUMENT ...]
+       vmbatch --version | --help
+
+commands:
+${Object.entries(COMMANDS)
+  .map(([name, command]) => `  ${name.padEnd(9)} ${command.about}`)
+  .join('\n')}
+
+'vmbatch COMMAND --help' says more.
+`;
+
+async function start(argv: string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === '--version') {
+    process.stdout.write(`vmbatch ${VMBATCH_VERSION}\n`);
+    return 0;
+  }
+  if (name === '--help' || name === 'help') {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (name === undefined || !Object.hasOwn(COMMANDS, name)) {
+    process.stderr.write(`vmbatch: no such command: ${name ?? '(none given)'}\n\n${HELP}`);
+    return 2;
+  }
+  const command = COMMANDS[name];
+  if (command === undefined) return 2;
+  return (await command.load()).main(rest);
+}
+
+/** Tells the reader what failed. A bug comes with its stack, in terms of the TypeScript sources. */
+async function explain(thrown: unknown): Promise<number> {
+  const error = toVmbatchError(thrown);
+  process.stderr.write(`${formatError(error)}\n`);
+  if (error.fault === 'bug' && error.stack !== undefined) {
+    const { mapStack } = await import('./util/stack.ts');
+    process.stderr.write(`${mapStack(error.stack)}\n`);
+  }
+  return FAULT_OUTCOMES[error.fault].commandExit;
+}
+
+start(process.argv.slice(2))
+  .catch(explain)
+  .then((code) => {
+    // Not process.exit: what was written to a pipe must still get out.
+    process.exitCode = code;
+  });

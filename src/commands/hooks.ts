@@ -1,0 +1,35 @@
+// vmbatch hooks install: prologue, epilogue and job starter for a mom
+import { join, resolve } from 'node:path';
+import { Command } from 'commander';
+import { loadNodeConfig } from '../config/node.ts';
+import { DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { installHooks } from '../node/hooks.ts';
+
+export async function main(argv: string[]): Promise<number> {
+  const program = new Command('vmbatch hooks').description('the hooks of the mom on this node');
+  program
+    .command('install')
+    .description('put prologue, epilogue and job starter in place, with the paths of this installation')
+    .option('--config <FILE>', 'the node file', DEFAULT_NODE_FILE)
+    .option('--mom-dir <DIR>', "the mom's mom_priv", '/var/spool/torque/mom_priv')
+    .option('--job-starter <FILE>', 'where the job starter goes', '/usr/local/libexec/vmbatch-job-starter')
+    .action((options: { config: string; momDir: string; jobStarter: string }) => {
+      const configFile = resolve(options.config);
+      const jobStarter = resolve(options.jobStarter);
+      const written = installHooks({
+        config: loadNodeConfig(configFile),
+        configFile,
+        momDirectory: resolve(options.momDir),
+        jobStarter,
+        node: process.execPath,
+        vmbatch: process.argv[1] ?? 'vmbatch',
+      });
+      process.stdout.write(
+        `${written.map((path) => `wrote ${path}\n`).join('')}` +
+          `these lines belong into ${join(resolve(options.momDir), 'config')}; then restart pbs_mom with -p:\n` +
+          `  $job_starter ${jobStarter}\n  $prologalarm 300\n`,
+      );
+    });
+  await program.parseAsync(argv, { from: 'user' });
+  return 0;
+}

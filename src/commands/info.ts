@@ -1,0 +1,19 @@
+// vmbatch info: queue, node and job state as JSON, for VMBATCHmod.pm.
+import { loadArcConfiguration } from '../arc/configuration.ts';
+import { parseBackendArguments } from '../ce/arguments.ts';
+import { information } from '../ce/info.ts';
+import { torqueAt } from '../torque/commands.ts';
+
+const USAGE = 'vmbatch info --config CONF';
+
+/** Writes one JSON document. A batch server that does not answer is no failure: it is named in `problems`. */
+export async function main(argv: string[]): Promise<number> {
+  const { config, help } = parseBackendArguments(argv, USAGE, { least: 0, most: 0 });
+  if (help) {
+    process.stdout.write(`usage: ${USAGE}\n`);
+    return 0;
+  }
+  const { pbsBinPath } = loadArcConfiguration(config);
+  process.stdout.write(`${JSON.stringify(await information(torqueAt(pbsBinPath)))}\n`);
+  return 0;
+}

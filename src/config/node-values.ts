@@ -1,0 +1,104 @@
+// The kinds of values in the node file: each checks one value and says what is allowed.
+import * as z from 'zod';
+import { DURATION_RULE, formatDuration, formatSize, parseDuration, parseSize, SIZE_RULE } from './units.ts';
+
+/** Says what a value must be. The node file's problem list adds where it is and what was found. */
+class Refusal {
+  readonly allowed: string;
+  constructor(allowed: string) {
+    this.allowed = allowed;
+  }
+}
+
+const MAX_TEXT = 1024;
+const MAX_DURATION_MS = 24 * 3_600_000;
+
+/** A value checked by `parse`; the issue's message is what is allowed. */
+function value<T>(parse: (found: unknown) => T | Refusal) {
+  return z.unknown().transform((found, context): T => {
+    const result = parse(found);
+    if (!(result instanceof Refusal)) return result;
+    context.addIssue({ code: 'custom', message: result.allowed });
+    return z.NEVER;
+  });
+}
+
+/** Text for which `accept` holds. */
+export function text(rule: string, accept: (found: string) => boolean) {
+  return value((found) =>
+    typeof found === 'string' && found.length <= MAX_TEXT && accept(found) ? found : new Refusal(rule),
+  );
+}
+
+/** One of a few words. */
+export function oneOf<const T extends string>(...words: readonly T[]) {
+  const rule = words.join(', ');
+  return value((found): T | Refusal => words.find((word) => word === found) ?? new Refusal(rule));
+}
+
+export function wholeNumber(least: number, most: number) {
+  return value((found) =>
+    typeof found === 'number' && Number.isInteger(found) && found >= least && found <= most
+      ? found
+      : new Refusal(`a whole number from ${least} to ${most}`),
+  );
+}
+
+/** Bytes, at least `least`. */
+export function size(least: number) {
+  return value((found) => {
+    const bytes = typeof found === 'string' ? parseSize(found) : undefined;
+    if (bytes !== undefined && bytes >= least) return bytes;
+    if (typeof found === 'number')
+      return new Refusal(`${SIZE_RULE}; the unit is missing: write "${found} MiB" if you mean MiB`);
+    return new Refusal(least > 0 ? `${SIZE_RULE}, at least ${formatSize(least)}` : SIZE_RULE);
+  });
+}
+
+/** Milliseconds, from 1 ms to 24 h. */
+export function duration() {
+  return value((found) => {
+    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    if (milliseconds !== undefined && milliseconds > 0 && milliseconds <= MAX_DURATION_MS)
+      return milliseconds;
+    if (typeof found === 'number')
+      return new Refusal(`${DURATION_RULE}; the unit is missing: write "${found} s" if you mean seconds`);
+    return new Refusal(`${DURATION_RULE}, at most ${formatDuration(MAX_DURATION_MS)}`);
+  });
+}
+
+/** YAML reads 4.1 as a number and "4.1" as text: both are the NFS version. A bare 4 is 4.0. */
+export function nfsVersion() {
+  return value((found): '4.0' | '4.1' | '4.2' | Refusal => {
+    const written = found === 4 ? '4.0' : String(found);
+    for (const version of ['4.0', '4.1', '4.2'] as const) if (version === written) return version;
+    return new Refusal('4.0, 4.1, 4.2');
+  });
+}
+
+const PATH_RULE = 'an absolute path without "." and ".." parts and without control characters';
+
+/** An absolute path; a trailing slash is taken off. */
+export function absolutePath() {
+  return value((found) => {
+    if (typeof found !== 'string' || !isAbsolutePath(found)) return new Refusal(PATH_RULE);
+    return found.endsWith('/') ? found.slice(0, -1) : found;
+  });
+}
+
+/** Whether the text is an absolute path that stays where it points; `/` itself is none of ours. */
+export function isAbsolutePath(found: string): boolean {
+  if (!found.startsWith('/') || found.length > MAX_TEXT || hasControlCharacters(found)) return false;
+  const parts = found.slice(1).split('/');
+  if (parts.length > 1 && parts.at(-1) === '') parts.pop();
+  return parts.every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+/** C0, DEL, C1 and the two line separators that some readers honour. */
+export function hasControlCharacters(found: string): boolean {
+  for (let index = 0; index < found.length; index++) {
+    const code = found.charCodeAt(index);
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0) || code === 0x2028 || code === 0x2029) return true;
+  }
+  return false;
+}

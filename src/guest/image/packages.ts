@@ -1,0 +1,84 @@
+// The Debian packages that the demo guest is made of: fetched by apt without being installed, and unpacked.
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { VmbatchError } from '../../util/errors.ts';
+import type { Run } from '../../util/run.ts';
+import { runTool } from './tools.ts';
+
+/** The package whose dependency is the newest cloud kernel: small, and with virtio and NFS. */
+export const KERNEL_METAPACKAGE = 'linux-image-cloud-amd64';
+
+/** Programs, then the libraries that they are linked with. */
+export const GUEST_PACKAGES: readonly string[] = [
+  'bash',
+  'busybox-static',
+  'dropbear-bin',
+  'time',
+  'libc6',
+  'libcrypt1',
+  'libgmp10',
+  'libtinfo6',
+  'libtomcrypt1',
+  'libtommath1',
+  'zlib1g',
+];
+
+/** One package as it went into an image. */
+export interface ImagePackage {
+  name: string;
+  version: string;
+  /** Of the `.deb` file, lower-case hexadecimal. */
+  sha256: string;
+}
+
+/** The name of the kernel package that apt would install now: `linux-image-6.1.0-56-cloud-amd64`.
+ * @throws VmbatchError `node` if apt knows none. */
+export async function findKernelPackage(run: Run): Promise<string> {
+  const result = await runTool(run, 'apt-cache', ['depends', KERNEL_METAPACKAGE]);
+  const name = /^\s*Depends: (linux-image-\S+)$/m.exec(result.stdout)?.[1];
+  if (name !== undefined) return name;
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'package-unknown',
+    message: `apt does not know which kernel ${KERNEL_METAPACKAGE} stands for`,
+    hint: 'run apt-get update; the demo guest is built from the packages of Debian 12 for amd64',
+  });
+}
+
+/** Fetches packages into `directory` and unpacks each below `target`.
+ * @throws VmbatchError `node` if one is unknown, cannot be fetched or is damaged. */
+export async function fetchPackages(
+  run: Run,
+  names: readonly string[],
+  directory: string,
+  target: string,
+): Promise<ImagePackage[]> {
+  mkdirSync(directory);
+  mkdirSync(target);
+  // As root: apt's own user may not write to our directory.
+  await runTool(run, 'apt-get', ['download', '--quiet', '-o', 'APT::Sandbox::User=root', ...names], {
+    cwd: directory,
+    timeoutMs: 600_000,
+  });
+  const packages: ImagePackage[] = [];
+  for (const name of [...names].sort()) {
+    const file = readdirSync(directory).find((candidate) => candidate.startsWith(`${name}_`));
+    if (file === undefined) {
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'package-unknown',
+        message: `apt-get download left no file for the package ${name}`,
+      });
+    }
+    const path = join(directory, file);
+    await runTool(run, 'dpkg-deb', ['--extract', path, target]);
+    packages.push({
+      name,
+      // apt writes the epoch's colon as %3a into the file name.
+      version: decodeURIComponent(file.split('_')[1] ?? ''),
+      sha256: createHash('sha256').update(readFileSync(path)).digest('hex'),
+    });
+  }
+  return packages;
+}

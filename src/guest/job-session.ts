@@ -1,0 +1,248 @@
+// The job in its guest, seen from the node: started over SSH, its output passed on as it comes, its exit code
+// brought back. A broken connection is taken up again where it was, for as long as the guest lives.
+import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClientChannel } from 'ssh2';
+import { VmbatchError } from '../util/errors.ts';
+import { type Connection, type ConnectionOptions, connect, finished } from './connection.ts';
+import {
+  followCommand,
+  type LaunchOptions,
+  launchProgram,
+  restCommand,
+  signalCommand,
+  watchCommand,
+} from './remote-programs.ts';
+
+export interface JobSessionOptions {
+  connection: ConnectionOptions;
+  launch: LaunchOptions;
+  stdout: Writable;
+  stderr: Writable;
+  /** Milliseconds to go on trying to connect; before and after the job was started. */
+  connectMs: number;
+  reconnectMs: number;
+  /** Whether there is any sense in trying again. */
+  guestLives: () => boolean;
+}
+
+export interface JobEnd {
+  exitCode: number;
+  reconnects: number;
+  /** Seconds from the session's start until the job was started. */
+  connectSeconds: number;
+}
+
+/** One of the job's output streams: where it goes and how much of it has gone there. */
+interface Output {
+  name: 'out' | 'err';
+  sink: Writable;
+  received: number;
+}
+
+export class JobSession {
+  readonly #options: JobSessionOptions;
+  readonly #outputs: readonly Output[];
+  #connection: Connection | undefined;
+  #started = false;
+  #reconnects = 0;
+  #connectSeconds = 0;
+  /** Signals that came while there was nobody to hand them to. */
+  #pending: ('TERM' | 'INT')[] = [];
+
+  constructor(options: JobSessionOptions) {
+    this.#options = options;
+    this.#outputs = [
+      { name: 'out', sink: options.stdout, received: 0 },
+      { name: 'err', sink: options.stderr, received: 0 },
+    ];
+  }
+
+  /** Runs the job to its end.
+   * @throws VmbatchError `node` when the guest cannot be reached or is lost; `job` when the job ended what
+   * watched over it. */
+  async run(): Promise<JobEnd> {
+    const begun = performance.now();
+    for (;;) {
+      const connection = await this.#connect();
+      this.#connection = connection;
+      try {
+        if (!this.#started) {
+          await this.#launch(connection);
+          this.#started = true;
+          this.#connectSeconds = (performance.now() - begun) / 1000;
+        }
+        const exitCode = await this.#attend(connection);
+        return { exitCode, reconnects: this.#reconnects, connectSeconds: this.#connectSeconds };
+      } catch (error) {
+        // Channels fail in their own ways when their connection goes; anything else is final.
+        if (!(await isClosedSoon(connection))) throw error;
+      } finally {
+        this.#connection = undefined;
+        connection.close();
+      }
+      this.#reconnects++;
+    }
+  }
+
+  /** Hands a signal on to the job's process group: now, or as soon as there is a connection and a job. */
+  async signal(name: 'TERM' | 'INT'): Promise<void> {
+    if (this.#connection === undefined || !this.#started) {
+      this.#pending.push(name);
+      return;
+    }
+    await this.#send(this.#connection, name);
+  }
+
+  async #connect(): Promise<Connection> {
+    const { connection, connectMs, reconnectMs, guestLives } = this.#options;
+    const deadline = performance.now() + (this.#started ? reconnectMs : connectMs);
+    for (let waitMs = 100; ; waitMs = Math.min(waitMs * 1.5, 2_000)) {
+      try {
+        return await connect(connection);
+      } catch (error) {
+        if (!(error instanceof VmbatchError) || error.code !== 'guest-unreachable') throw error;
+        if (!guestLives())
+          throw new VmbatchError({
+            fault: 'node',
+            code: 'guest-lost',
+            message: 'the guest ended before its job did',
+            hint: 'was it destroyed by hand, or killed for want of memory on the node?',
+            cause: error,
+          });
+        if (performance.now() >= deadline) throw error;
+      }
+      await sleep(waitMs);
+    }
+  }
+
+  /** Passes the job's output on until its end; returns its exit code. Nothing of it goes on after a throw,
+   * so the next connection can start from what was received. */
+  async #attend(connection: Connection): Promise<number> {
+    for (const name of this.#pending.splice(0)) void this.#send(connection, name);
+    // Listened to from the start: the job may be over already.
+    const over = finished(await connection.exec(watchCommand(this.#options.launch.directory)));
+    const followers = await Promise.all(this.#outputs.map((output) => this.#follow(connection, output)));
+    const { output: said } = await over;
+    // What the followers have not brought yet is fetched by size: they are not waited for, and an SSH server
+    // may keep their channels open for as long as they would.
+    for (const follower of followers) follower.stop();
+    const end = parseEnd(said);
+    if (end !== undefined) {
+      await this.#fetchRest(connection, end);
+      return end.code;
+    }
+    throw new VmbatchError({
+      fault: 'job',
+      code: 'job-untraceable',
+      message: 'the job ended what watched over it in the guest, its exit code is lost',
+      hint: 'does the job kill all processes of its user, or run out of memory?',
+    });
+  }
+
+  async #launch(connection: Connection): Promise<void> {
+    const channel = await connection.exec('exec /bin/sh -s');
+    let complaint = '';
+    channel.stderr.on('data', (data: Buffer) => {
+      complaint = (complaint + data.toString('latin1')).slice(-500);
+    });
+    // The channel stays open as long as the job runs: an SSH server may hang up on what it started.
+    const started = new Promise<boolean>((resolve) => {
+      let said = '';
+      channel.on('data', (data: Buffer) => {
+        said = (said + data.toString('latin1')).slice(0, 100);
+        if (said.startsWith('started\n')) resolve(true);
+      });
+      channel.once('close', () => resolve(false));
+    });
+    channel.end(launchProgram(this.#options.launch));
+    if (await started) return;
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'job-not-started',
+      message: `the guest did not take the job: ${complaint.trim().split('\n').at(-1) || 'no reason given'}`,
+      hint: 'is its disk full, and does it have sh, base64, mkfifo, setsid, tail and wc?',
+    });
+  }
+
+  async #follow(connection: Connection, output: Output): Promise<Flow> {
+    const { directory } = this.#options.launch;
+    return flow(
+      await connection.exec(followCommand(directory, output.name, output.received)),
+      output,
+      Number.POSITIVE_INFINITY,
+    );
+  }
+
+  async #fetchRest(connection: Connection, end: RecordedEnd): Promise<void> {
+    const { directory } = this.#options.launch;
+    await Promise.all(
+      this.#outputs.map(async (output) => {
+        const size = output.name === 'out' ? end.outBytes : end.errBytes;
+        if (output.received >= size) return;
+        const channel = await connection.exec(restCommand(directory, output.name, output.received));
+        await flow(channel, output, size).ended;
+        // Less than that over a sound connection: the job has shortened its own output.
+        if (output.received < size && (await isClosedSoon(connection))) throw new Error('connection lost');
+      }),
+    );
+  }
+
+  async #send(connection: Connection, name: 'TERM' | 'INT'): Promise<void> {
+    const command = signalCommand(this.#options.launch.directory, name);
+    // The job's process id is not known in the first moments after its start.
+    for (let tries = 0; tries < 20; tries++) {
+      try {
+        if ((await finished(await connection.exec(command))).exitCode === 0) return;
+      } catch {
+        this.#pending.push(name); // the next connection hands it on
+        return;
+      }
+      await sleep(100);
+    }
+  }
+}
+
+interface RecordedEnd {
+  code: number;
+  outBytes: number;
+  errBytes: number;
+}
+
+function parseEnd(said: string): RecordedEnd | undefined {
+  const match = /^(\d{1,3}) +(\d{1,15}) +(\d{1,15})$/.exec(said.trim());
+  if (match === null) return undefined;
+  return { code: Number(match[1]), outBytes: Number(match[2]), errBytes: Number(match[3]) };
+}
+
+interface Flow {
+  ended: Promise<void>;
+  /** From now on nothing more is passed on or counted. */
+  stop: () => void;
+}
+
+/** Passes a channel's data on, never faster than it is taken, and never beyond `limit` bytes in all. */
+function flow(channel: ClientChannel, output: Output, limit: number): Flow {
+  channel.stderr.resume();
+  const pass = (part: Buffer) => {
+    const wanted = part.subarray(0, Math.max(0, limit - output.received));
+    output.received += wanted.length;
+    if (output.sink.write(wanted)) return;
+    channel.pause();
+    output.sink.once('drain', () => channel.resume());
+  };
+  channel.on('data', pass);
+  return {
+    ended: new Promise((resolve) => channel.once('close', () => resolve())),
+    stop: () => {
+      channel.off('data', pass);
+      channel.resume();
+      channel.close();
+    },
+  };
+}
+
+/** A channel may fail a moment before its connection is known to be gone. */
+function isClosedSoon(connection: Connection): Promise<boolean> {
+  return Promise.race([connection.closed.then(() => true), sleep(1_000).then(() => false)]);
+}

@@ -1,0 +1,81 @@
+// The few lines of shell that run a job in a guest. They are sent over SSH, so a guest needs nothing of ours:
+// a POSIX shell, base64, mkfifo, setsid, tail and wc are in every image.
+//
+// Everything of a job is in one folder in the guest: `out` and `err` (its output), `alive` (a FIFO that stays
+// open for writing as long as the job is watched over), `pid` and, at the end, `exit`: code and both sizes.
+// The job does not hang on the connection: who has lost it reads on from where it was.
+import { shellQuote } from '../util/quote.ts';
+import { renderTemplate } from '../util/template.ts';
+
+export interface LaunchOptions {
+  /** The folder of the job in the guest. */
+  directory: string;
+  /** File name and content of the job script; the name keeps what `$0` shows. */
+  scriptName: string;
+  script: Uint8Array;
+  /** What the mom would have written on the shell's stdin behind the script's path: `-F` arguments. */
+  scriptArguments: string;
+  environment: Readonly<Record<string, string>>;
+  /** Content of the mom's node file, if there is one. */
+  nodeFile: Uint8Array | undefined;
+  shell: string;
+  /** As a login shell, which is how the mom starts the user's own. */
+  login: boolean;
+}
+
+/** Starts the job unless it is started already: a connection may break after the start was sent. Prints
+ * `started` as soon as the job is out of reach of a broken connection. */
+export function launchProgram(options: LaunchOptions): string {
+  const base64 = (data: Uint8Array) =>
+    Buffer.from(data)
+      .toString('base64')
+      .replace(/(.{76})/g, '$1\n');
+  return renderTemplate(
+    'job-launch.sh',
+    {
+      ...options,
+      scriptBase64: base64(options.script),
+      nodeFileBase64: options.nodeFile === undefined ? undefined : base64(options.nodeFile),
+      environmentBase64: base64(Buffer.from(environmentScript(options.environment))),
+      inputBase64: base64(
+        Buffer.from(`${options.directory}/${options.scriptName}${options.scriptArguments}\n`),
+      ),
+    },
+    'sh',
+  );
+}
+
+/** `export` lines. Names that no shell can hold are left out, as every shell does with its environment. */
+function environmentScript(environment: Readonly<Record<string, string>>): string {
+  return Object.entries(environment)
+    .filter(([name, value]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !value.includes('\0'))
+    .map(([name, value]) => `export ${name}=${shellQuote(value)}\n`)
+    .join('');
+}
+
+/** Ends when the job has: then prints `CODE OUT ERR`, the exit code and the sizes of both outputs; prints
+ * nothing if what watched over the job was killed. Never polls: it waits for the FIFO's last writer. */
+export function watchCommand(directory: string): string {
+  const program =
+    'cd "$1" && { exec 8<>alive 7<alive 8>&-; read -r nothing <&7; cat exit 2>/dev/null; true; }';
+  return shell(program, directory);
+}
+
+/** Prints the job's output from `offset` on, and what is still to come. */
+export function followCommand(directory: string, stream: 'out' | 'err', offset: number): string {
+  return shell(`exec tail -c +${offset + 1} -f "$1/${stream}"`, directory);
+}
+
+/** Prints what there is of the job's output from `offset` on, and ends. */
+export function restCommand(directory: string, stream: 'out' | 'err', offset: number): string {
+  return shell(`exec tail -c +${offset + 1} "$1/${stream}"`, directory);
+}
+
+/** Sends a signal to the job's process group. */
+export function signalCommand(directory: string, signal: 'TERM' | 'INT'): string {
+  return shell(`read -r pid <"$1/pid" && : >"$1/signalled" && kill -s ${signal} -- "-$pid"`, directory);
+}
+
+function shell(program: string, directory: string): string {
+  return `exec /bin/sh -c ${shellQuote(program)} vmbatch ${shellQuote(directory)}`;
+}

@@ -1,0 +1,202 @@
+// The guest request: what a batch script asks for in its #VMBATCH lines, and what the node grants of it.
+import type { ImageConfig, NodeConfig } from '../config/node-config.ts';
+import { formatSize, parseSize } from '../config/units.ts';
+import { describeFound, IMAGE_NAME_RULE, isImageName, nearestName } from '../config/values.ts';
+import { VmbatchError } from '../util/errors.ts';
+
+/** A value with the line that asked for it, from 1. */
+interface Requested<T> {
+  value: T;
+  line: number;
+}
+
+/** What a batch script asks for; a key that is undefined was left to the node. */
+export interface GuestRequest {
+  /** The script's name, for messages. */
+  where: string;
+  image: Requested<string> | undefined;
+  vcpus: Requested<number> | undefined;
+  memoryBytes: Requested<number> | undefined;
+}
+
+/** What the guest of a job gets. */
+export interface ResolvedGuestRequest {
+  imageName: string;
+  image: ImageConfig;
+  vcpus: number;
+  memoryBytes: number;
+}
+
+const PREFIX = '#VMBATCH';
+const MAX_HEADER = 64 * 1024;
+const KEYS = ['image', 'vcpus', 'memory'] as const;
+const MAX_VCPUS = 9999;
+/** A guest with less never comes up, and the node would be blamed for it. */
+const LEAST_MEMORY = 64 * 1024 ** 2;
+const MEMORY_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
+
+/** Reads the `#VMBATCH key=value ...` lines in the header of a batch script: those before the first line that
+ * is neither blank nor a comment, as qsub does with `#PBS`. The prefix begins the line; several such lines add up.
+ * The text is foreign: work and messages are bounded whatever it holds.
+ * @param where the script's name, for messages
+ * @throws VmbatchError `job` (`request-invalid`) for an unknown or repeated key, a bad value, or a header of
+ * more than 64 KiB. */
+export function parseGuestRequest(scriptText: string, where: string): GuestRequest {
+  const request: GuestRequest = { where, image: undefined, vcpus: undefined, memoryBytes: undefined };
+  let line = 0;
+  for (let start = 0; start < scriptText.length; ) {
+    line++;
+    const newline = scriptText.slice(start, start + MAX_HEADER + 1).indexOf('\n');
+    const end = newline === -1 ? scriptText.length : start + newline;
+    const first = firstNonBlank(scriptText, start, Math.min(end, start + MAX_HEADER));
+    // Where the header ends does not depend on how long the line is that ends it.
+    if (first !== undefined && first !== '#') break;
+    if (end > MAX_HEADER)
+      throw invalid(where, line, 'the header of the script goes on beyond 64 KiB, allowed: at most 64 KiB');
+    const text = scriptText.slice(start, end);
+    if (isRequestLine(text)) readLine(request, text.slice(PREFIX.length), line);
+    start = end + 1;
+  }
+  return request;
+}
+
+/** What the node grants: the request within the image's limits, defaults for the rest. Without `vcpus=` the
+ * guest has as many virtual CPUs as the job has processors (`ppn`), and at least the image's default.
+ * @throws VmbatchError `job`: `image-unknown`, or `limit-exceeded` naming the limit. */
+export function resolveGuestRequest(
+  request: GuestRequest,
+  config: Pick<NodeConfig, 'images' | 'defaultImage'>,
+  jobResources: { ppn: number },
+): ResolvedGuestRequest {
+  const { ppn } = jobResources;
+  if (!Number.isInteger(ppn) || ppn < 1)
+    throw new VmbatchError({
+      fault: 'bug',
+      code: 'ppn-invalid',
+      message: `found ${ppn} processors for the job, allowed: a whole number from 1`,
+    });
+  const imageName = request.image?.value ?? config.defaultImage;
+  const image = config.images.get(imageName);
+  if (image === undefined) throw unknownImage(request, imageName, [...config.images.keys()]);
+  const exceeded = (subject: string, limit: string) =>
+    new VmbatchError({
+      fault: 'job',
+      code: 'limit-exceeded',
+      message: `${subject}, allowed: at most ${limit}, the limit of image ${imageName}`,
+      hint: 'ask for less, or for another image',
+    });
+  const vcpus = request.vcpus?.value ?? Math.max(image.vcpus.default, ppn);
+  if (vcpus > image.vcpus.maximum) {
+    const subject =
+      request.vcpus === undefined
+        ? `${request.where}: found ppn=${ppn}, which is also the number of virtual CPUs`
+        : `${request.where}:${request.vcpus.line}: vcpus: found ${vcpus}`;
+    throw exceeded(subject, String(image.vcpus.maximum));
+  }
+  const memoryBytes = request.memoryBytes?.value ?? image.memory.defaultBytes;
+  if (request.memoryBytes !== undefined && memoryBytes > image.memory.maximumBytes)
+    throw exceeded(
+      `${request.where}:${request.memoryBytes.line}: memory: found ${formatSize(memoryBytes)}`,
+      formatSize(image.memory.maximumBytes),
+    );
+  return { imageName, image, vcpus, memoryBytes };
+}
+
+/** The first character of a line that is no blank; undefined for a blank line. */
+function firstNonBlank(text: string, start: number, end: number): string | undefined {
+  for (let index = start; index < end; index++) {
+    const character = text.charAt(index);
+    if (!' \t\r\v\f'.includes(character)) return character;
+  }
+  return undefined;
+}
+
+function isRequestLine(text: string): boolean {
+  return text.startsWith(PREFIX) && ['', ' ', '\t', '\r'].includes(text.charAt(PREFIX.length));
+}
+
+function readLine(request: GuestRequest, text: string, line: number): void {
+  const { where } = request;
+  const trimmed = text.endsWith('\r') ? text.slice(0, -1) : text;
+  for (const word of trimmed.split(/[ \t]/)) {
+    if (word === '') continue;
+    const equals = word.indexOf('=');
+    if (equals <= 0)
+      throw invalid(where, line, `found ${describeFound(word)}, allowed: key=value with ${KEYS.join(', ')}`);
+    const key = word.slice(0, equals);
+    const value = word.slice(equals + 1);
+    if (key === 'image') setImage(request, value, line);
+    else if (key === 'vcpus') setVcpus(request, value, line);
+    else if (key === 'memory') setMemory(request, value, line);
+    else {
+      const nearest = nearestName(key, KEYS);
+      const meant = nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
+      throw invalid(where, line, `unknown key ${describeFound(key)}${meant}, allowed: ${KEYS.join(', ')}`);
+    }
+  }
+}
+
+function setImage(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'image', request.image, line);
+  if (!isImageName(value)) throw badValue(request, 'image', value, line, IMAGE_NAME_RULE);
+  request.image = { value, line };
+}
+
+function setVcpus(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'vcpus', request.vcpus, line);
+  // Nothing but digits, no leading zero: Number alone would take "1e3" and "0x10".
+  if (!/^[1-9][0-9]{0,3}$/.test(value))
+    throw badValue(request, 'vcpus', value, line, `a whole number from 1 to ${MAX_VCPUS}`);
+  request.vcpus = { value: Number(value), line };
+}
+
+function setMemory(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'memory', request.memoryBytes, line);
+  const bytes = parseSize(value);
+  if (bytes === undefined || bytes < LEAST_MEMORY || value.endsWith('KiB'))
+    throw badValue(request, 'memory', value, line, MEMORY_RULE);
+  request.memoryBytes = { value: bytes, line };
+}
+
+function refuseRepeated(
+  request: GuestRequest,
+  key: string,
+  earlier: Requested<unknown> | undefined,
+  line: number,
+): void {
+  if (earlier !== undefined)
+    throw invalid(
+      request.where,
+      line,
+      `${key}: found again, allowed: once (it is in line ${earlier.line} already)`,
+    );
+}
+
+function badValue(
+  request: GuestRequest,
+  key: string,
+  value: string,
+  line: number,
+  rule: string,
+): VmbatchError {
+  return invalid(request.where, line, `${key}: found ${describeFound(value)}, allowed: ${rule}`);
+}
+
+function invalid(where: string, line: number, text: string): VmbatchError {
+  return new VmbatchError({
+    fault: 'job',
+    code: 'request-invalid',
+    message: `${where}:${line}: ${text}`,
+    hint: 'correct the #VMBATCH lines of the batch script',
+  });
+}
+
+function unknownImage(request: GuestRequest, name: string, allowed: readonly string[]): VmbatchError {
+  const place = request.image === undefined ? request.where : `${request.where}:${request.image.line}`;
+  return new VmbatchError({
+    fault: 'job',
+    code: 'image-unknown',
+    message: `${place}: image: found ${describeFound(name)}, allowed: ${allowed.join(', ')}`,
+    hint: 'ask for an image that this node has',
+  });
+}

@@ -1,0 +1,115 @@
+// What the prologue leaves for the job starter, which runs as the job's user: how to reach the guest; and what
+// the starter leaves for the epilogue: how the job ended. Both files stand in a folder of root's.
+import { chownSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { VmbatchError } from '../util/errors.ts';
+import {
+  makeDirectory,
+  readForeignFile,
+  removeDirectory,
+  removeFile,
+  writeFileAtomic,
+} from '../util/files.ts';
+
+const SESSION = z.object({
+  version: z.literal(1),
+  jobId: z.string(),
+  host: z.string(),
+  port: z.int(),
+  user: z.string(),
+  privateKey: z.string(),
+  /** The only host key that is accepted. */
+  hostKey: z.string(),
+  /** The user's login shell: what the mom starts when the job asked for no other. */
+  loginShell: z.string(),
+  guest: z.object({ pid: z.int(), startTicks: z.int() }).optional(),
+  connectMs: z.number(),
+  reconnectMs: z.number(),
+});
+/** How to reach a job's guest. Its existence means that the guest is ready. */
+export type Session = z.infer<typeof SESSION>;
+
+const OUTCOME = z.object({
+  version: z.literal(1),
+  /** Of the job script, as a shell sees it: 128 + N for signal N. Absent if it could not be learnt. */
+  exitCode: z.int().optional(),
+  fault: z.enum(['job', 'node', 'site', 'bug']).optional(),
+  message: z.string().max(2000).optional(),
+  /** Seconds from the starter's start to the session, and of the job script. */
+  seconds: z.object({ connect: z.number(), job: z.number() }).optional(),
+  reconnects: z.int().optional(),
+});
+/** How the job ended, in the starter's words; the mom forgets exit codes over a restart. */
+export type Outcome = z.infer<typeof OUTCOME>;
+
+export interface SessionPaths {
+  directory: string;
+  session: string;
+  outcome: string;
+}
+
+export function sessionPaths(stateDirectory: string, jobId: string): SessionPaths {
+  const directory = join(stateDirectory, 'sessions', jobId);
+  return { directory, session: join(directory, 'session.json'), outcome: join(directory, 'outcome.json') };
+}
+
+/** Writes both files for the job's user. The folder stays root's, so that the user can put nothing else in
+ * their place; the outcome is made empty so that the user need not create it. */
+export function writeSession(
+  paths: SessionPaths,
+  session: Session,
+  owner: { uid: number; gid: number },
+): void {
+  makeDirectory(paths.directory, 0o711);
+  writeFileAtomic(paths.outcome, '', 0o600);
+  chownSync(paths.outcome, owner.uid, owner.gid);
+  // The session last: it says "ready". It must never be seen without its owner.
+  writeFileAtomic(paths.session, JSON.stringify(session), 0o400, owner);
+}
+
+/** Read by the job starter, as the job's user.
+ * @throws VmbatchError `node` if there is none: a prologue that was killed counts as success for TORQUE, so
+ * this is where a job without a guest is stopped. */
+export function readSession(paths: SessionPaths, jobId: string): Session {
+  const content = readForeignFile(paths.session, { maxBytes: 16_384 }, 'node');
+  const parsed = SESSION.safeParse(content === undefined ? undefined : parseJson(content));
+  if (!parsed.success || parsed.data.jobId !== jobId)
+    throw new VmbatchError({
+      fault: 'node',
+      code: content === undefined ? 'guest-absent' : 'session-refused',
+      message:
+        content === undefined
+          ? `there is no ready guest for job ${jobId}: its prologue did not finish`
+          : `${paths.session} is not a session of job ${jobId}`,
+      hint: 'the log of vmbatch on this node says why',
+      jobId,
+    });
+  return parsed.data;
+}
+
+/** Read by the epilogue, as root, from a file of the user's; undefined if it says nothing usable. */
+export function readOutcome(paths: SessionPaths, ownerUid: number): Outcome | undefined {
+  try {
+    const content = readForeignFile(paths.outcome, { maxBytes: 8192, ownerUid }, 'job');
+    if (content === undefined || content.length === 0) return undefined;
+    return OUTCOME.parse(parseJson(content));
+  } catch {
+    return undefined; // the user's file: whatever else it holds is no fault of the node
+  }
+}
+
+/** Removes both files and the folder, by name: nothing else can be in it. */
+export function removeSession(paths: SessionPaths): void {
+  removeFile(paths.session);
+  removeFile(paths.outcome);
+  removeDirectory(paths.directory);
+}
+
+function parseJson(content: Buffer): unknown {
+  try {
+    return JSON.parse(content.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}

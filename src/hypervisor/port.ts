@@ -1,0 +1,23 @@
+// What vmbatch needs of a hypervisor. Nothing outside this folder knows libvirt.
+
+/** The domain types that are known to work; what libvirt calls the domain's `type`. */
+export type DomainType = 'kvm' | 'qemu';
+
+/** The host process that is a running guest, where there is one. Both numbers together are unique for as
+ * long as the host runs: a process id alone may come to mean another process. */
+export interface GuestProcess {
+  pid: number;
+  /** Clock ticks after the host's start, field 22 of /proc/PID/stat. */
+  startTicks: number;
+}
+
+export interface Hypervisor {
+  /** Starts a transient domain: it leaves no definition behind when it ends.
+   * @throws VmbatchError `node`: hypervisor not reachable, or the domain refused. */
+  create(xmlFile: string): Promise<void>;
+  /** Ends the domain at once and waits until it is gone. No error if there is none.
+   * @throws VmbatchError `node` if it may still run. */
+  destroy(name: string): Promise<void>;
+  /** Names of all running domains. */
+  list(): Promise<string[]>;
+}

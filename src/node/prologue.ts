@@ -1,0 +1,181 @@
+// The prologue: makes a guest for a job, step by step, or undoes what it made and says whose fault it was.
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NodeConfig } from '../config/node.ts';
+import { generateKeyPair } from '../context/keys.ts';
+import { checkFreeSpace, checkTemplateImage } from '../guest/overlay.ts';
+import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
+import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
+import type { HookArguments } from '../torque/hook-arguments.ts';
+import { type Account, findAccount } from '../util/account.ts';
+import { toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { makeDirectory, readForeignFile } from '../util/files.ts';
+import type { Log } from '../util/log.ts';
+import type { Run } from '../util/run.ts';
+import { consoleTail } from './console.ts';
+import { appendHistory } from './history.ts';
+import {
+  hasEnded,
+  type JobPaths,
+  type JobRecord,
+  jobPaths,
+  prepareState,
+  readRecord,
+  writeRecord,
+} from './record.ts';
+import { STEPS, type StartingJob } from './steps.ts';
+import { undo } from './undo.ts';
+
+export interface PrologueOptions {
+  config: NodeConfig;
+  hook: HookArguments;
+  /** Processors that TORQUE gave the job on this node (`PBS_NUM_PPN`). */
+  ppn: number;
+  /** Milliseconds after which the mom kills us. */
+  limitMs: number;
+  hypervisor: Hypervisor;
+  run: Run;
+  log: Log;
+  /** The process that an epilogue is to stop if the job ends meanwhile: ours. */
+  self: GuestProcess;
+  /** Aborted when the job is over already. */
+  signal: AbortSignal;
+}
+
+/** A job script is text; the rest of a self-extracting one is not ours to read. */
+const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
+/** What it takes to undo a start and to be through before the mom's own deadline. */
+const RESERVE_MS = 5_000;
+
+/** Makes the guest; when it returns the job starter finds a session.
+ * @throws VmbatchError whose fault decides the prologue's exit code. Nothing is left then. */
+export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
+  const { config, hook, log } = options;
+  const begun = performance.now();
+  prepareState(config.state);
+  const paths = jobPaths(config.state, hook.jobId);
+  await undoEarlierStart(options, paths);
+
+  const account = await findAccount(hook.user);
+  const record = newRecord(options, account);
+  makeDirectory(paths.directory, 0o711);
+  writeRecord(paths, record);
+
+  const secondsSince = () => Math.round(performance.now() - begun) / 1000;
+  try {
+    const request = decideRequest(options, account);
+    record.request = {
+      image: request.imageName,
+      vcpus: request.vcpus,
+      memoryBytes: request.memoryBytes,
+    };
+    log.write('info', `starting a guest for ${hook.user}`, { queue: hook.queue, ...record.request });
+    await acquireAll({
+      ...options,
+      paths,
+      record,
+      account,
+      request,
+      jobKey: generateKeyPair(),
+      hostKey: generateKeyPair(),
+      readyDeadlineMs: Math.max(
+        1_000,
+        Math.min(config.timeouts.readyMs, options.limitMs - RESERVE_MS - (performance.now() - begun)),
+      ),
+      guest: undefined,
+    });
+    record.seconds['prologue'] = secondsSince();
+    writeRecord(paths, record);
+    log.write('info', 'the guest is ready', record.seconds);
+    return record;
+  } catch (thrown) {
+    const error = toVmbatchError(thrown);
+    record.seconds['prologue'] = secondsSince();
+    // The guest's last words, before its console goes.
+    const said = consoleTail(paths.console);
+    const failures = await undo({ ...options, paths, record }, config.timeouts.epilogueMs);
+    for (const failure of failures)
+      log.write('error', `left over: ${failure.step}: ${failure.error.message}`, {
+        code: failure.error.code,
+      });
+    appendHistory(config.state, record, { fault: error.fault, code: error.code, message: error.message });
+    if (said.length === 0 || !['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
+    throw new VmbatchError({
+      ...error,
+      message: `${error.message}; its console ended: ${said.join(' | ')}`,
+      cause: error.cause,
+    });
+  }
+}
+
+/** TORQUE may start a job again on the same node, and a mom may have been killed in between. */
+async function undoEarlierStart(options: PrologueOptions, paths: JobPaths): Promise<void> {
+  if (!existsSync(paths.directory)) return;
+  const record = readRecord(paths);
+  if (record === undefined) return;
+  options.log.write('warn', 'undoing what an earlier start of this job left');
+  const [failure] = await undo({ ...options, paths, record }, options.config.timeouts.epilogueMs);
+  if (failure !== undefined) throw failure.error;
+}
+
+function newRecord({ hook, config, self }: PrologueOptions, account: Account): JobRecord {
+  const nonce = randomBytes(12).toString('hex');
+  return {
+    version: 1,
+    jobId: hook.jobId,
+    user: account.name,
+    uid: account.uid,
+    gid: account.gid,
+    queue: hook.queue,
+    domain: `vmbatch-${hook.jobId}`,
+    nonce,
+    readyFile: join(config.readyDirectory, `${hook.jobId}.${nonce}`),
+    startedAt: Date.now(),
+    prologue: self,
+    steps: {},
+    seconds: {},
+  };
+}
+
+/** All checks come first: nothing is acquired for a job that cannot run here. */
+function decideRequest(options: PrologueOptions, account: Account): ResolvedGuestRequest {
+  const { config, hook } = options;
+  const script = readForeignFile(hook.script, { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid }, 'node');
+  if (script === undefined)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'script-absent',
+      message: `the mom has no job script ${hook.script}`,
+    });
+  const asked = parseGuestRequest(script.toString('latin1'), `job script of ${hook.jobId}`);
+  const request = resolveGuestRequest(asked, config, { ppn: options.ppn });
+  checkTemplateImage(request.imageName, request.image.path);
+  checkFreeSpace(config.state, config.disk.freeFloorBytes);
+  return request;
+}
+
+async function acquireAll(job: StartingJob): Promise<void> {
+  const { paths, record } = job;
+  for (const step of STEPS) {
+    throwIfOver(job);
+    record.steps[step.name] = 'acquiring';
+    writeRecord(paths, record);
+    const begun = performance.now();
+    await step.acquire(job);
+    record.seconds[step.name] = Math.round(performance.now() - begun) / 1000;
+    throwIfOver(job);
+    record.steps[step.name] = 'held';
+  }
+}
+
+/** qdel does not stop a prologue: TORQUE runs the epilogue beside it, and the epilogue must win. */
+function throwIfOver({ paths, record, signal }: StartingJob): void {
+  if (!signal.aborted && !hasEnded(paths)) return;
+  throw new VmbatchError({
+    fault: 'job',
+    code: 'job-deleted',
+    message: `job ${record.jobId} was deleted while its guest was being started`,
+    jobId: record.jobId,
+  });
+}

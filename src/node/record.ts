@@ -1,0 +1,123 @@
+// The record of a job on this node: what was decided for it and what exists. Each acquisition is written down
+// before it happens; whoever comes later, in whatever state things were left, can undo from the record alone.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { VmbatchError } from '../util/errors.ts';
+import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.ts';
+
+/** In the order in which they are acquired; released the other way round. */
+export const STEP_NAMES = ['port', 'overlay', 'context', 'ready-file', 'domain', 'boot', 'session'] as const;
+export type StepName = (typeof STEP_NAMES)[number];
+
+const PROCESS = z.object({ pid: z.int(), startTicks: z.int() });
+const RECORD = z.object({
+  version: z.literal(1),
+  jobId: z.string(),
+  user: z.string(),
+  uid: z.int(),
+  gid: z.int(),
+  queue: z.string(),
+  /** The domain's name. */
+  domain: z.string(),
+  nonce: z.string(),
+  readyFile: z.string(),
+  /** Milliseconds since 1970. */
+  startedAt: z.number(),
+  /** The prologue that works on it. */
+  prologue: PROCESS,
+  request: z.object({ image: z.string(), vcpus: z.int(), memoryBytes: z.int() }).optional(),
+  port: z.int().optional(),
+  steps: z.partialRecord(z.enum(STEP_NAMES), z.enum(['acquiring', 'held', 'released'])),
+  /** What the guest reported. */
+  guest: z
+    .object({
+      hostname: z.string(),
+      kernel: z.string(),
+      bootId: z.string(),
+      vcpus: z.int(),
+      memoryKiB: z.int(),
+      system: z.string(),
+    })
+    .optional(),
+  hypervisor: z.string().optional(),
+  /** Seconds each step took; `boot` is the guest's, `prologue` all of it. */
+  seconds: z.record(z.string(), z.number()),
+});
+export type JobRecord = z.infer<typeof RECORD>;
+
+export interface JobPaths {
+  directory: string;
+  record: string;
+  /** Made by the epilogue before anything else: the job is over, whatever is under way must be undone. */
+  ended: string;
+  overlay: string;
+  contextIso: string;
+  domainXml: string;
+  console: string;
+}
+
+export function jobPaths(state: string, jobId: string): JobPaths {
+  const directory = join(state, 'jobs', jobId);
+  const file = (name: string) => join(directory, name);
+  return {
+    directory,
+    record: file('record.json'),
+    ended: file('ended'),
+    overlay: file('overlay.qcow2'),
+    contextIso: file('context.iso'),
+    domainXml: file('domain.xml'),
+    console: file('console.log'),
+  };
+}
+
+export function leaseDirectory(state: string): string {
+  return join(state, 'leases');
+}
+
+/** Makes the folders of the state directory. They may be traversed, not listed: QEMU need not be root, and
+ * the job starter is the job's user; every file in them has its own mode. */
+export function prepareState(state: string): void {
+  for (const path of [state, join(state, 'jobs'), join(state, 'sessions'), leaseDirectory(state)])
+    makeDirectory(path, 0o711);
+}
+
+/** @throws VmbatchError `node` if there is a record that is not one. Undefined if there is none. */
+export function readRecord(paths: JobPaths): JobRecord | undefined {
+  const content = readForeignFile(paths.record, { maxBytes: 65_536, ownerUid: 0 }, 'node');
+  if (content === undefined) return undefined;
+  try {
+    return RECORD.parse(JSON.parse(content.toString('utf8')));
+  } catch (error) {
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'record-broken',
+      message: `${paths.record} is not the record of a job`,
+      hint: `look at it, then remove ${paths.directory} by hand`,
+      cause: error,
+    });
+  }
+}
+
+export function writeRecord(paths: JobPaths, record: JobRecord): void {
+  writeFileAtomic(paths.record, JSON.stringify(record, undefined, 1), 0o600);
+}
+
+/** Whether the epilogue has begun (or is through with) what the record is about. */
+export function hasEnded(paths: JobPaths): boolean {
+  return existsSync(paths.ended) || !existsSync(paths.record);
+}
+
+/** Removes the job's folder, the record last: a kill in between leaves a record that says what is left. */
+export function removeJobDirectory(paths: JobPaths): void {
+  let names: string[];
+  try {
+    names = readdirSync(paths.directory);
+  } catch {
+    return;
+  }
+  for (const name of names)
+    if (join(paths.directory, name) !== paths.record)
+      rmSync(join(paths.directory, name), { recursive: true, force: true });
+  rmSync(paths.directory, { recursive: true, force: true });
+}

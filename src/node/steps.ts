@@ -1,0 +1,208 @@
+// What a guest is made of, as a table: each step with its undo. Prologue, epilogue and whoever cleans up later
+// use the same table. An undo works from the record alone, may be run twice, and leaves alone what is not the
+// job's.
+import { chmodSync, writeFileSync } from 'node:fs';
+import type { NodeConfig } from '../config/node.ts';
+import { type GuestContext, renderContextScript } from '../context/guest-context.ts';
+import { buildIso } from '../context/iso9660.ts';
+import type { KeyPair } from '../context/keys.ts';
+import { createOverlay } from '../guest/overlay.ts';
+import { leasePort, releasePort } from '../guest/port-lease.ts';
+import { checkReadyDirectory, waitForReadyFile } from '../guest/ready.ts';
+import type { ResolvedGuestRequest } from '../guest/request.ts';
+import { removeSession, sessionPaths, writeSession } from '../guest/session-file.ts';
+import { chooseDomainType, macAddress, renderDomainXml } from '../hypervisor/domain-xml.ts';
+import { findGuestProcess, processRuns } from '../hypervisor/guest-process.ts';
+import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
+import type { Account } from '../util/account.ts';
+import { asUser } from '../util/as-user.ts';
+import { removeFile, writeFileAtomic } from '../util/files.ts';
+import type { Run } from '../util/run.ts';
+import { guestServiceFailure } from './console.ts';
+import { mountsOf, networkOf } from './guest-view.ts';
+import { type JobPaths, type JobRecord, leaseDirectory, type StepName, writeRecord } from './record.ts';
+
+/** What an undo has to go by. */
+export interface RecordedJob {
+  config: NodeConfig;
+  paths: JobPaths;
+  record: JobRecord;
+  hypervisor: Hypervisor;
+}
+
+/** What a step may use besides. */
+export interface StartingJob extends RecordedJob {
+  run: Run;
+  account: Account;
+  request: ResolvedGuestRequest;
+  jobKey: KeyPair;
+  hostKey: KeyPair;
+  signal: AbortSignal;
+  readyDeadlineMs: number;
+  /** Set by the step `domain`. */
+  guest: GuestProcess | undefined;
+}
+
+export interface Step {
+  name: StepName;
+  acquire(job: StartingJob): Promise<void>;
+  release(job: RecordedJob): Promise<void>;
+}
+
+const port: Step = {
+  name: 'port',
+  async acquire({ config, record, paths }) {
+    await leasePort(leaseDirectory(config.state), record.jobId, (candidate) => {
+      record.port = candidate;
+      writeRecord(paths, record);
+    });
+  },
+  async release({ config, record }) {
+    if (record.port !== undefined) releasePort(leaseDirectory(config.state), record.jobId, record.port);
+  },
+};
+
+const overlay: Step = {
+  name: 'overlay',
+  async acquire({ run, request, paths }) {
+    await createOverlay(run, request.image.path, paths.overlay);
+    chmodSync(paths.overlay, 0o600);
+  },
+  async release({ paths }) {
+    removeFile(paths.overlay);
+  },
+};
+
+const context: Step = {
+  name: 'context',
+  async acquire({ config, record, paths, account, jobKey, hostKey }) {
+    const now = Date.now();
+    const guestContext: GuestContext = {
+      jobId: record.jobId,
+      nonce: record.nonce,
+      hostname: hostnameOf(record.jobId),
+      user: account,
+      network: networkOf(config),
+      mounts: mountsOf(config),
+      readyFile: record.readyFile,
+      hostKey: hostKey.privateKey,
+      authorizedKey: jobKey.publicKey,
+      time: Math.floor(now / 1000),
+    };
+    const files = [{ path: 'context.sh', data: renderContextScript(guestContext) }];
+    const iso = buildIso(files, { volumeLabel: 'cidata', modified: new Date(now) });
+    writeFileAtomic(paths.contextIso, iso, 0o600);
+  },
+  async release({ paths }) {
+    removeFile(paths.contextIso);
+  },
+};
+
+const domain: Step = {
+  name: 'domain',
+  async acquire(job) {
+    const { config, record, paths, request } = job;
+    const type = chooseDomainType(config.hypervisor.type);
+    const xml = renderDomainXml({
+      name: record.domain,
+      type,
+      vcpus: request.vcpus,
+      memoryBytes: request.memoryBytes,
+      boot: request.image.boot,
+      overlay: paths.overlay,
+      contextIso: paths.contextIso,
+      consoleLog: paths.console,
+      network: { mac: macAddress(record.jobId), forwardedPort: record.port ?? 0 },
+    });
+    writeFileAtomic(paths.domainXml, xml, 0o600);
+    writeFileSync(paths.console, '', { mode: 0o600 });
+    record.hypervisor = type;
+    await job.hypervisor.create(paths.domainXml);
+    job.guest = findGuestProcess(record.domain);
+  },
+  async release({ hypervisor, record, paths }) {
+    await hypervisor.destroy(record.domain);
+    removeFile(paths.domainXml);
+    removeFile(paths.console);
+  },
+};
+
+/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no
+ * guest can put it back. */
+const readyFile: Step = {
+  name: 'ready-file',
+  async acquire({ config }) {
+    checkReadyDirectory(config.readyDirectory);
+  },
+  async release({ record }) {
+    // The user's file, on a share where root may be nobody: so as that user. The guest may have been
+    // destroyed between its temporary name and the rename.
+    asUser({ uid: record.uid, gid: record.gid }, () => {
+      removeFile(record.readyFile);
+      removeFile(`${record.readyFile}.${record.nonce}`);
+    });
+  },
+};
+
+/** Waits only: what it waits for belongs to the steps before. */
+const boot: Step = {
+  name: 'boot',
+  async acquire(job) {
+    const { record, paths, hostKey, account, guest } = job;
+    const report = await waitForReadyFile(
+      {
+        path: record.readyFile,
+        jobId: record.jobId,
+        nonce: record.nonce,
+        ownerUid: account.uid,
+        hostKey: hostKey.publicKey,
+      },
+      {
+        deadlineMs: job.readyDeadlineMs,
+        signal: job.signal,
+        givenUp: () => {
+          if (guest !== undefined && !processRuns(guest)) return 'the guest died while it started';
+          const failure = guestServiceFailure(paths.console);
+          return failure && `the guest could not make itself ready: ${failure}`;
+        },
+      },
+    );
+    const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
+    record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
+  },
+  async release() {},
+};
+
+const session: Step = {
+  name: 'session',
+  async acquire({ config, record, account, jobKey, hostKey, guest }) {
+    writeSession(
+      sessionPaths(config.state, record.jobId),
+      {
+        version: 1,
+        jobId: record.jobId,
+        host: '127.0.0.1',
+        port: record.port ?? 0,
+        user: account.name,
+        privateKey: jobKey.privateKey,
+        hostKey: hostKey.publicKey,
+        loginShell: account.shell,
+        ...(guest === undefined ? {} : { guest }),
+        connectMs: config.timeouts.sshConnectMs,
+        reconnectMs: config.timeouts.reconnectMs,
+      },
+      account,
+    );
+  },
+  async release({ config, record }) {
+    removeSession(sessionPaths(config.state, record.jobId));
+  },
+};
+
+/** In the order of STEP_NAMES. */
+export const STEPS: readonly Step[] = [port, overlay, context, readyFile, domain, boot, session];
+
+/** A host name from a job id: letters, digits and hyphens, at most 63 of them. */
+export function hostnameOf(jobId: string): string {
+  return `vmbatch-${jobId.replace(/[^A-Za-z0-9]+/g, '-')}`.slice(0, 63).replace(/-+$/, '').toLowerCase();
+}

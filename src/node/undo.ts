@@ -1,0 +1,47 @@
+// Undoing all that a record speaks of: in reverse order, each step under its own deadline, whatever fails.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VmbatchError as Failure, toVmbatchError, type VmbatchError } from '../util/errors.ts';
+import { removeJobDirectory, writeRecord } from './record.ts';
+import { type RecordedJob, STEPS, type Step } from './steps.ts';
+
+export interface UndoFailure {
+  step: string;
+  error: VmbatchError;
+}
+
+/** Releases every step that was begun, then removes the record. What could not be released stays in the
+ * record, for the next who tries.
+ * @returns the failures; none means that nothing is left. */
+export async function undo(job: RecordedJob, stepDeadlineMs: number): Promise<UndoFailure[]> {
+  const failures: UndoFailure[] = [];
+  for (const step of [...STEPS].reverse()) {
+    const state = job.record.steps[step.name];
+    if (state === undefined || state === 'released') continue;
+    try {
+      await withDeadline(step, job, stepDeadlineMs);
+      job.record.steps[step.name] = 'released';
+    } catch (thrown) {
+      failures.push({ step: step.name, error: toVmbatchError(thrown) });
+    }
+  }
+  if (failures.length === 0) removeJobDirectory(job.paths);
+  else writeRecord(job.paths, job.record);
+  return failures;
+}
+
+async function withDeadline(step: Step, job: RecordedJob, deadlineMs: number): Promise<void> {
+  const done = new AbortController();
+  const late = sleep(deadlineMs, undefined, { signal: done.signal }).then(() => {
+    throw new Failure({
+      fault: 'node',
+      code: 'undo-late',
+      message: `undoing ${step.name} of job ${job.record.jobId} took more than ${deadlineMs / 1000} s`,
+    });
+  });
+  try {
+    await Promise.race([step.release(job), late]);
+  } finally {
+    done.abort();
+    await late.catch(() => undefined);
+  }
+}

@@ -1,0 +1,88 @@
+// What the mom hands to prologue and epilogue, and what its configuration says about them.
+import { readFileSync } from 'node:fs';
+import { VmbatchError } from '../util/errors.ts';
+
+export interface HookArguments {
+  jobId: string;
+  user: string;
+  group: string;
+  jobName: string;
+  queue: string;
+  /** The job script on the mom, owned by the job's user. */
+  script: string;
+}
+
+export interface EpilogueArguments extends HookArguments {
+  /** What TORQUE takes for the job's exit status; 0 when the mom was restarted meanwhile. */
+  exitStatus: number;
+}
+
+/** `112.server`, `113[2].server`: also safe as a file name and as a libvirt domain's. */
+const JOB_ID = /^[0-9]{1,15}(\[[0-9]{0,10}\])?(\.[A-Za-z0-9][A-Za-z0-9.-]{0,200})?$/;
+
+/** A prologue's eight arguments: id, user, group, name, resources asked for, queue, account, script. */
+export function parsePrologueArguments(argv: readonly string[]): HookArguments {
+  const [jobId, user, group, jobName, , queue, , script] = argv;
+  return check('prologue', 8, argv, { jobId, user, group, jobName, queue, script });
+}
+
+/** An epilogue's eleven: id, user, group, name, session, resources asked for, resources used, queue, account,
+ * exit status, script. */
+export function parseEpilogueArguments(argv: readonly string[]): EpilogueArguments {
+  const [jobId, user, group, jobName, , , , queue, , exitStatus, script] = argv;
+  return {
+    ...check('epilogue', 11, argv, { jobId, user, group, jobName, queue, script }),
+    exitStatus: Number.parseInt(exitStatus ?? '0', 10) || 0,
+  };
+}
+
+type Unchecked = { [key in keyof HookArguments]: string | undefined };
+
+function check(hook: string, count: number, argv: readonly string[], values: Unchecked): HookArguments {
+  const { jobId, user, group, jobName, queue, script } = values;
+  const problem =
+    argv.length !== count
+      ? `was given ${argv.length} arguments, TORQUE 6 gives ${count}`
+      : jobId === undefined || !JOB_ID.test(jobId)
+        ? `was given ${JSON.stringify(jobId)} as job id`
+        : undefined;
+  if (
+    problem !== undefined ||
+    jobId === undefined ||
+    user === undefined ||
+    group === undefined ||
+    jobName === undefined ||
+    queue === undefined ||
+    script === undefined
+  )
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'hook-arguments',
+      message: `the ${hook} ${problem ?? 'lacks arguments'}`,
+      hint: 'is this another batch system, or another version of TORQUE?',
+    });
+  return { jobId, user, group, jobName, queue, script };
+}
+
+/** @throws VmbatchError `node` if it is not a TORQUE job id. */
+export function checkJobId(jobId: string | undefined): string {
+  if (jobId !== undefined && JOB_ID.test(jobId)) return jobId;
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'job-id',
+    message: `${JSON.stringify(jobId)} is not the id of a TORQUE job`,
+  });
+}
+
+/** Milliseconds after which the mom kills a hook, with the session it runs in: `$prologalarm` of the mom's
+ * configuration (300 s if it says nothing), less ten seconds when it is more than ten. */
+export function hookLimitMs(momConfig: string): number {
+  let seconds = 300;
+  try {
+    const match = /^\s*\$prologalarm\s+(\d+)/m.exec(readFileSync(momConfig, 'utf8'));
+    if (match !== null) seconds = Number(match[1]);
+  } catch {
+    // no configuration: the mom's default
+  }
+  return (seconds > 10 ? seconds - 10 : seconds) * 1000;
+}

@@ -1,0 +1,120 @@
+// Typed errors: whose fault it is, what to do about it, and the one table that turns that into exit codes.
+
+/** Whose fault a failure is. `job`: the request can never work here; `node`: this worker node; `site`: the
+ * CE, the batch server or the shared file system; `bug`: ours. */
+export type Fault = 'job' | 'node' | 'site' | 'bug';
+
+export interface VmbatchErrorInit {
+  fault: Fault;
+  /** Stable, kebab-case, for machines: `image-unknown`, `qsub-queue-full`. */
+  code: string;
+  /** What failed, naming the thing: file, line, key, what was found, what is allowed. */
+  message: string;
+  /** What the reader can do about it. */
+  hint?: string | undefined;
+  jobId?: string | undefined;
+  cause?: unknown;
+}
+
+/** The only error that a module throws on purpose. Anything else that surfaces is a bug. */
+export class VmbatchError extends Error {
+  readonly fault: Fault;
+  readonly code: string;
+  readonly hint: string | undefined;
+  readonly jobId: string | undefined;
+
+  constructor(init: VmbatchErrorInit) {
+    super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
+    this.name = 'VmbatchError';
+    this.fault = init.fault;
+    this.code = init.code;
+    this.hint = init.hint;
+    this.jobId = init.jobId;
+  }
+}
+
+/** What each kind of fault means to the programs that start us. */
+export interface FaultOutcome {
+  /** Exit code of the prologue. TORQUE: 1 fails the job for good, 2 puts it back in the queue; nothing else
+   * is safe, since any other code is retried at once and for ever. */
+  prologueExit: 1 | 2;
+  /** Exit code of the job starter when the job could not be run at all or its guest was lost. Outside what
+   * shells use for their own failures (126 to 165). */
+  starterExit: number;
+  /** Exit code of every other command. */
+  commandExit: number;
+  /** `lrms_done` code when no exit code of the job itself is known. */
+  lrmsCode: number;
+  logLevel: 'error' | 'warn';
+  /** Whether it counts towards taking the node offline. */
+  countsAgainstNode: boolean;
+}
+
+export const FAULT_OUTCOMES: Readonly<Record<Fault, FaultOutcome>> = {
+  job: {
+    prologueExit: 1,
+    starterExit: 250,
+    commandExit: 1,
+    lrmsCode: 250,
+    logLevel: 'warn',
+    countsAgainstNode: false,
+  },
+  node: {
+    prologueExit: 2,
+    starterExit: 251,
+    commandExit: 3,
+    lrmsCode: 251,
+    logLevel: 'error',
+    countsAgainstNode: true,
+  },
+  site: {
+    prologueExit: 2,
+    starterExit: 252,
+    commandExit: 4,
+    lrmsCode: 252,
+    logLevel: 'error',
+    countsAgainstNode: false,
+  },
+  bug: {
+    prologueExit: 2,
+    starterExit: 253,
+    commandExit: 70,
+    lrmsCode: 253,
+    logLevel: 'error',
+    countsAgainstNode: true,
+  },
+};
+
+/** Any thrown value as a VmbatchError; what we did not throw on purpose is a `bug` and keeps its stack. */
+export function toVmbatchError(thrown: unknown): VmbatchError {
+  // By name as well: each command is a bundle of its own, with its own copy of the class.
+  if (thrown instanceof Error && thrown.name === 'VmbatchError') return thrown as VmbatchError;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const error = new VmbatchError({
+    fault: 'bug',
+    code: 'unexpected',
+    message: `unexpected failure: ${message}`,
+    hint: 'please report this with the lines below',
+    cause: thrown,
+  });
+  if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;
+  return error;
+}
+
+/** The error as its reader sees it: one line for what failed, one for what to do, one for each cause. */
+export function formatError(error: VmbatchError): string {
+  const lines = [`vmbatch: ${error.fault} fault: ${error.message} [${error.code}]`];
+  if (error.hint !== undefined) lines.push(`vmbatch: what to do: ${error.hint}`);
+  let cause: unknown = error.cause;
+  for (let depth = 0; cause instanceof Error && depth < 5 && error.fault !== 'bug'; depth++) {
+    lines.push(`vmbatch: because: ${cause.message}`);
+    cause = cause.cause;
+  }
+  return lines.join('\n');
+}
+
+/** The `code` of a Node system error (`ENOENT`), or undefined. */
+export function errnoOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !('code' in thrown)) return undefined;
+  return typeof thrown.code === 'string' ? thrown.code : undefined;
+}

@@ -1,0 +1,122 @@
+// Files: replaced by rename, read with a bound and without following links, removed without complaint.
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { errnoOf, type Fault, VmbatchError } from './errors.ts';
+
+/** Writes a file complete or not at all: a temporary neighbour, fsync, rename. `mode` is exact, whatever the
+ * umask; with `owner` the file is theirs from the moment it can be seen. */
+export function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+  owner?: { uid: number; gid: number },
+): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  rmSync(temporary, { force: true });
+  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
+  try {
+    fchmodSync(fd, mode);
+    if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+    writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(temporary, path);
+}
+
+/** Writes every byte, however many calls it takes. */
+export function writeAll(fd: number, data: Uint8Array): void {
+  for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
+}
+
+export interface ReadBounds {
+  /** Refuse a longer file; bytes. */
+  maxBytes: number;
+  /** Refuse a file that belongs to somebody else. */
+  ownerUid?: number;
+}
+
+/** Reads a regular file that somebody else may have made: no links followed, no FIFO or device opened for
+ * good, size and owner checked on the open file. Undefined if it does not exist.
+ * @throws VmbatchError with `fault` for anything that is not such a file. */
+export function readForeignFile(path: string, bounds: ReadBounds, fault: Fault): Buffer | undefined {
+  const refuse = (why: string, cause?: unknown) =>
+    new VmbatchError({ fault, code: 'file-refused', message: `${path}: ${why}`, cause });
+  let fd: number;
+  try {
+    // O_NONBLOCK: opening a FIFO must not wait for its writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (errnoOf(error) === 'ELOOP') throw refuse('is a symbolic link', error);
+    throw refuse(`cannot be read (${errnoOf(error)})`, error);
+  }
+  try {
+    const stats: Stats = fstatSync(fd);
+    if (!stats.isFile()) throw refuse('is not a regular file');
+    if (bounds.ownerUid !== undefined && stats.uid !== bounds.ownerUid)
+      throw refuse(`belongs to uid ${stats.uid}, must belong to uid ${bounds.ownerUid}`);
+    if (stats.size > bounds.maxBytes)
+      throw refuse(`has ${stats.size} bytes, at most ${bounds.maxBytes} are read`);
+    // One byte more than allowed, so that a file that grew meanwhile is noticed.
+    const buffer = Buffer.alloc(bounds.maxBytes + 1 > 1 << 20 ? stats.size + 1 : bounds.maxBytes + 1);
+    let length = 0;
+    for (let got = -1; got !== 0 && length < buffer.length; length += got)
+      got = readSync(fd, buffer, length, buffer.length - length, null);
+    if (length > bounds.maxBytes) throw refuse(`grew beyond ${bounds.maxBytes} bytes`);
+    return buffer.subarray(0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Makes a directory with exactly this mode, whatever the umask; true if it was made, false if it was there. */
+export function makeDirectory(path: string, mode: number): boolean {
+  try {
+    mkdirSync(path, { mode: mode & 0o700 });
+    chmodSync(path, mode);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Removes a file; true if it was there. */
+export function removeFile(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}
+
+/** Removes an empty directory; true if it was there. */
+export function removeDirectory(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,52 @@
+// Logs of a node: JSON for machines and readable lines for people, the job's id on every line.
+type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
+export interface Log {
+  write(level: LogLevel, message: string, facts?: Record<string, unknown>): void;
+  /** Waits until every line is on disk: a hook that ends early would lose its last ones. */
+  close(): Promise<void>;
+}
+
+/** Opens `vmbatch.log` and `vmbatch.json` in `directory`; both are appended to, a line a write, so that hooks
+ * of several jobs may share them. Loads winston. */
+export async function openLog(directory: string, jobId: string): Promise<Log> {
+  const { default: winston } = await import('winston');
+  const { format } = winston;
+  const stamp = format.timestamp();
+  const readable = format.printf(({ level, message, timestamp, facts }) => {
+    const tail = Object.entries((facts ?? {}) as Record<string, unknown>)
+      .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+      .join('');
+    return `${timestamp} ${level.padEnd(5)} ${jobId} ${printable(`${message}${tail}`)}`;
+  });
+  const options = { dirname: directory, options: { flags: 'a', mode: 0o640 } };
+  const transports = [
+    new winston.transports.File({
+      ...options,
+      filename: 'vmbatch.log',
+      format: format.combine(stamp, readable),
+    }),
+    new winston.transports.File({
+      ...options,
+      filename: 'vmbatch.json',
+      format: format.combine(stamp, format.json()),
+    }),
+  ];
+  const logger = winston.createLogger({ level: 'debug', defaultMeta: { job: jobId }, transports });
+  return {
+    write(level, message, facts) {
+      logger.log({ level, message, ...(facts === undefined ? {} : { facts }) });
+    },
+    async close() {
+      const done = transports.map((file) => new Promise<void>((resolve) => file.once('finish', resolve)));
+      logger.end();
+      await Promise.all(done);
+    },
+  };
+}
+
+/** One line of text that no terminal takes for a command. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: taking them out is the point
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trimEnd();
+}

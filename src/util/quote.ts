@@ -1,0 +1,24 @@
+// Quoting for the two languages that we write for others to execute.
+
+/** A word for a POSIX shell: always in single quotes, so that no byte of it means anything.
+ * @throws RangeError if it holds a NUL byte, which no shell word can. */
+export function shellQuote(word: string): string {
+  if (word.includes('\0')) throw new RangeError('a shell word cannot hold a NUL byte');
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Text for XML element content or a quoted attribute.
+ * @throws RangeError for characters that XML 1.0 cannot hold at all. */
+export function xmlEscape(text: string): string {
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    if ((code < 0x20 && code !== 9 && code !== 10 && code !== 13) || code === 0xfffe || code === 0xffff)
+      throw new RangeError(`XML cannot hold the character U+${code.toString(16).padStart(4, '0')}`);
+  }
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&apos;');
+}

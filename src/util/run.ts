@@ -1,0 +1,72 @@
+// Running other programs: arrays of arguments, never a shell; a failed run is a result, not an exception.
+
+/** How a run ended. `exitCode` is undefined when the program did not start or died of a signal. */
+export interface RunResult {
+  command: string;
+  exitCode: number | undefined;
+  signal: string | undefined;
+  stdout: string;
+  stderr: string;
+  timedOut: boolean;
+  cancelled: boolean;
+  /** The program does not exist or may not be executed. */
+  notFound: boolean;
+  seconds: number;
+}
+
+export interface RunOptions {
+  /** Text for stdin; `/dev/null` if absent. */
+  input?: string | Uint8Array;
+  /** Milliseconds until SIGTERM, and 2 s later SIGKILL. Default: 60 000. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  cwd?: string;
+  /** The whole environment; default: ours. */
+  env?: NodeJS.ProcessEnv;
+  /** Bytes of output kept for each stream. Default: 64 MiB. */
+  maxBytes?: number;
+}
+
+/** The port through which a module runs programs, so that tests may put another in its place. */
+export type Run = (file: string, args: readonly string[], options?: RunOptions) => Promise<RunResult>;
+
+/** Runs `file` with `args`. Loads execa on first use: it costs as much as Node itself to start. */
+export const run: Run = async (file, args, options = {}) => {
+  const { execa } = await import('execa');
+  const started = performance.now();
+  const result = await execa(file, [...args], {
+    reject: false,
+    stripFinalNewline: false,
+    timeout: options.timeoutMs ?? 60_000,
+    forceKillAfterDelay: 2_000,
+    maxBuffer: options.maxBytes ?? 64 * 1024 * 1024,
+    ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.env === undefined ? {} : { env: options.env, extendEnv: false }),
+  });
+  return {
+    command: result.command,
+    exitCode: result.exitCode,
+    signal: result.signal,
+    stdout: result.stdout ?? '',
+    stderr: result.stderr ?? '',
+    timedOut: result.timedOut,
+    cancelled: result.isCanceled,
+    notFound: result.code === 'ENOENT' || result.code === 'EACCES',
+    seconds: (performance.now() - started) / 1000,
+  };
+};
+
+/** One line that says how a run failed, for error messages. */
+export function describeRun(result: RunResult): string {
+  const how = result.notFound
+    ? 'is not installed or may not be executed'
+    : result.timedOut
+      ? `did not end within ${result.seconds.toFixed(0)} s`
+      : result.signal !== undefined
+        ? `died of ${result.signal}`
+        : `exited with ${result.exitCode}`;
+  const said = result.stderr.trim().split('\n').at(-1) ?? '';
+  return `${result.command.split(' ')[0]} ${how}${said === '' ? '' : `: ${said}`}`;
+}

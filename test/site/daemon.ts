@@ -1,0 +1,97 @@
+// A server program that a demo or test starts for itself: its own process group, a log, stopped by its pid.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VmbatchError } from '../../src/util/errors.ts';
+
+export interface Daemon {
+  pid: number;
+  /** Until it is gone: SIGTERM first, SIGKILL after `graceMs`. May be called again. */
+  stop(graceMs?: number): Promise<void>;
+  /** Why it is not running any more, with the end of its log; undefined while it runs. */
+  whyEnded(): string | undefined;
+}
+
+/** Starts a program that stays in the foreground. It gets a process group of its own, so that Ctrl-C on the
+ * terminal does not end it before whoever started it has cleaned up.
+ * @param log file that its stdout and stderr are appended to.
+ * @throws VmbatchError `node` naming the Debian package if the program is missing. */
+export async function startDaemon(
+  name: string,
+  program: string,
+  args: readonly string[],
+  options: { log: string; debianPackage: string; env?: NodeJS.ProcessEnv },
+): Promise<Daemon> {
+  const output = openSync(options.log, 'a', 0o600);
+  const child = spawn(program, [...args], {
+    detached: true,
+    stdio: ['ignore', output, output],
+    env: options.env ?? process.env,
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+  } catch (cause) {
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'tool-missing',
+      message: `${name} cannot be started: ${program} is not installed or may not be executed`,
+      hint: `apt-get install --no-install-recommends ${options.debianPackage}`,
+      cause,
+    });
+  } finally {
+    closeSync(output);
+  }
+  const ended = () => child.exitCode !== null || child.signalCode !== null;
+  return {
+    pid: child.pid ?? 0,
+    stop: (graceMs = 5_000) => stop(child, ended, graceMs),
+    whyEnded: () => {
+      if (!ended()) return undefined;
+      const how = child.signalCode === null ? `exited with ${child.exitCode}` : `died of ${child.signalCode}`;
+      return `${name} ${how}${logEnd(options.log)}`;
+    },
+  };
+}
+
+/** Waits until `ready` says so.
+ * @throws VmbatchError `node` if the daemon ended or `deadlineMs` passed. */
+export async function waitForDaemon(
+  name: string,
+  daemon: Daemon,
+  ready: () => Promise<boolean>,
+  deadlineMs: number,
+  log: string,
+): Promise<void> {
+  const deadline = performance.now() + deadlineMs;
+  while (!(await ready())) {
+    const ended = daemon.whyEnded();
+    if (ended === undefined && performance.now() < deadline) {
+      await sleep(50);
+      continue;
+    }
+    await daemon.stop();
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'daemon-not-ready',
+      message: ended ?? `${name} did not answer within ${deadlineMs / 1000} s${logEnd(log)}`,
+    });
+  }
+}
+
+async function stop(child: ChildProcess, ended: () => boolean, graceMs: number): Promise<void> {
+  if (ended()) return;
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const killer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  await gone;
+  clearTimeout(killer);
+}
+
+function logEnd(log: string): string {
+  if (!existsSync(log)) return '';
+  const lines = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-3).join(' | ');
+  return lines === '' ? '' : `; the end of ${log}: ${lines}`;
+}

@@ -1,0 +1,282 @@
+// One attempt at a job on its mom: prologue, job, epilogue, delivery, report. Written down at each change of phase, so
+// that a mom started later knows as much as TORQUE's does.
+import { chmodSync, chownSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseDuration } from '../common/format.ts';
+import type { Pair, StartMessage } from '../common/protocol.ts';
+import { type MomConfig, readMomConfig, readPbsEnvironment } from './config.ts';
+import { launch } from './launch.ts';
+import type { Mom } from './mom.ts';
+import { tellUser, usedAtEnd } from './outcome.ts';
+import { isAlive, sessionUsage, signalSession } from './processes.ts';
+import { deliverSpec, epilogueSpec, type JobFiles, jobFiles, startSpec } from './spec.ts';
+
+export interface JobRecord {
+  message: StartMessage;
+  phase: 'prologue' | 'running' | 'epilogue' | 'obit';
+  /** Milliseconds. */
+  begun: number;
+  jobBegun?: number | undefined;
+  session?: number | undefined;
+  sessionStart?: string | undefined;
+  exitStatus?: number | undefined;
+  used?: Pair[] | undefined;
+}
+
+/** Ends of an attempt before the job ran: nothing is delivered. */
+const NEVER_STARTED = new Set([-1, -2, -3, -4, -9, -13, -14]);
+/** What is left of a job gets this long after its top process died of our SIGTERM. */
+const GRACE_MS = 100;
+/** When a running job is first looked at; afterwards at every check_poll_time. */
+const FIRST_SAMPLE_MS = 3_000;
+
+export class MomJob {
+  readonly record: JobRecord;
+  readonly files: JobFiles;
+  private readonly mom: Mom;
+  private terminated = false;
+  private overWalltime = false;
+  private sampled: Pair[] | undefined;
+  private finishing = false;
+  private readonly timers: NodeJS.Timeout[] = [];
+  /** Resolves when the start is over, one way or the other. */
+  readonly started: Promise<void>;
+  private settleStart: () => void = () => undefined;
+
+  constructor(mom: Mom, record: JobRecord) {
+    this.mom = mom;
+    this.record = record;
+    this.files = jobFiles(mom.paths, record.message);
+    this.files.token = join(mom.paths.jobs, `${this.id}.${record.message.attempt}.TK`);
+    this.started = new Promise((resolve) => {
+      this.settleStart = resolve;
+    });
+  }
+
+  get id(): string {
+    return this.record.message.id;
+  }
+
+  private get place(): { paths: Mom['paths']; node: string; config: MomConfig; environment: Pair[] } {
+    const { paths, node } = this.mom;
+    return {
+      paths,
+      node,
+      config: readMomConfig(paths.config),
+      environment: readPbsEnvironment(paths.environment),
+    };
+  }
+
+  private save(values: Partial<JobRecord>): void {
+    Object.assign(this.record, values);
+    writeFileSync(`${this.files.record}.new`, JSON.stringify(this.record), { mode: 0o600 });
+    renameSync(`${this.files.record}.new`, this.files.record);
+  }
+
+  private later(milliseconds: number, action: () => void): void {
+    this.timers.push(setTimeout(action, milliseconds));
+  }
+
+  start(): void {
+    const { message } = this.record;
+    rmSync(this.files.script, { force: true });
+    writeFileSync(this.files.script, Buffer.from(message.script, 'base64'), { mode: 0o700, flag: 'wx' });
+    chmodSync(this.files.script, 0o700);
+    chownSync(this.files.script, message.uid, message.gid);
+    message.script = '';
+    writeFileSync(this.files.nodeFile, message.nodeFile.map((name) => `${name}\n`).join(''), { mode: 0o644 });
+    writeFileSync(this.files.token, '', { mode: 0o600 });
+    this.save({ phase: 'prologue' });
+    const { place } = this;
+    this.later(place.config.jobStartBlockSeconds * 1000, () => {
+      if (this.record.phase === 'prologue' && !this.finishing) {
+        this.mom.tell({ kind: 'slow-start', id: this.id, attempt: message.attempt });
+      }
+    });
+    const spec = startSpec(message, this.files, place);
+    launch(this.mom.paths, 'start', this.id, spec, (words) => this.take(words)).then(() =>
+      this.launcherGone(),
+    );
+  }
+
+  private take([kind = '', first = '', second = '']: string[]): void {
+    if (kind === 'job') this.running(Number(first), second);
+    else if (kind === 'end') this.finish(Number(first));
+    else if (kind === 'failed') {
+      const text = `job not started, Failure job exec failure, code ${first}`;
+      this.mom.log('01', 'Job', 'TMomFinalizeJob3', text);
+      this.mom.log('01', 'Job', 'exec_bail', `bailing on job ${this.id} code ${first}`);
+      this.finish(Number(first));
+    }
+  }
+
+  private running(session: number, sessionStart: string): void {
+    this.save({ phase: 'running', session, sessionStart, jobBegun: Date.now() });
+    this.settleStart();
+    this.mom.log('01', 'Job', 'TMomFinalizeJob3', `job ${this.id} started, pid = ${session}`);
+    // Given up in the moment before it started.
+    if (this.finishing) signalSession(session, sessionStart, 'SIGKILL');
+    else this.mom.tell({ kind: 'started', id: this.id, attempt: this.record.message.attempt, session });
+    this.later(FIRST_SAMPLE_MS, () => this.sample());
+  }
+
+  /** The launcher ended without a word: somebody killed it, or it found its token gone. */
+  private launcherGone(): void {
+    if (this.finishing) return;
+    if (this.record.phase === 'running') this.watch();
+    else this.finish(-1);
+  }
+
+  /** For a job whose launcher does not report to us: its exit status can never be known. */
+  watch(): void {
+    const { session = 0, sessionStart = '' } = this.record;
+    this.settleStart();
+    if (!isAlive(session, sessionStart)) this.finish(0);
+    else this.later(250, () => this.watch());
+  }
+
+  signal(signal: string): void {
+    const { phase, session = 0, sessionStart = '' } = this.record;
+    if (phase === 'running') {
+      if (signal === 'SIGTERM') this.terminated = true;
+      const sent = signalSession(session, sessionStart, signal);
+      this.mom.log(
+        '08',
+        'Job',
+        this.id,
+        `kill_task: killing ${sent} processes of session ${session} with ${signal}`,
+      );
+    } else if (phase === 'prologue' && signal === 'SIGKILL') this.finish(0);
+  }
+
+  /** SIGTERM, and SIGKILL after the kill delay. */
+  kill(): void {
+    if (this.record.phase === 'prologue') {
+      this.finish(0);
+      return;
+    }
+    this.signal('SIGTERM');
+    this.later(this.record.message.killDelaySeconds * 1000, () => this.signal('SIGKILL'));
+  }
+
+  private seconds(): number {
+    return (Date.now() - (this.record.jobBegun ?? this.record.begun)) / 1000;
+  }
+
+  sample(): void {
+    const { phase, session, sessionStart } = this.record;
+    if (phase !== 'running' || session === undefined || sessionStart === undefined) return;
+    if (this.seconds() * 1000 < FIRST_SAMPLE_MS) return;
+    this.sampled = sessionUsage(session, sessionStart, this.seconds());
+    this.mom.tell({ kind: 'used', id: this.id, used: this.sampled });
+  }
+
+  /** Ends the job when it is over its walltime. Only called at every check_poll_time. */
+  checkWalltime(): void {
+    const limit = parseDuration(
+      this.record.message.resources.find(([name]) => name === 'walltime')?.[1] ?? '',
+    );
+    const spent = Math.floor(this.seconds());
+    if (this.record.phase !== 'running' || this.overWalltime || limit === undefined || spent <= limit) return;
+    this.overWalltime = true;
+    this.sample();
+    this.mom.log('08', 'Job', this.id, `walltime ${spent} exceeded limit ${limit}`);
+    tellUser(this.files.err, `=>> PBS: job killed: walltime ${spent} exceeded limit ${limit}\n`);
+    this.kill();
+  }
+
+  /** The attempt is over with this status; what happens next does not depend on how it came. */
+  finish(status: number): void {
+    if (this.finishing) return;
+    this.finishing = true;
+    for (const timer of this.timers) clearTimeout(timer);
+    this.wrapUp(this.overWalltime ? -11 : status).catch((thrown: unknown) => {
+      this.mom.log('01', 'Svr', 'pbs_mom', `LOG_ERROR::${this.id}: ${String(thrown)}`);
+    });
+  }
+
+  private async wrapUp(exitStatus: number): Promise<void> {
+    const { session, sessionStart = '', message } = this.record;
+    // Before the grace: a prologue that ends now must not start the job any more.
+    rmSync(this.files.token, { force: true });
+    this.settleStart();
+    const ran = this.record.jobBegun !== undefined || exitStatus === 0 || exitStatus === -3;
+    const used = usedAtEnd(this.sampled, ran ? this.seconds() : 0);
+    if (session !== undefined) {
+      if (this.terminated) await sleep(GRACE_MS);
+      signalSession(session, sessionStart, 'SIGKILL');
+      this.mom.log(
+        '128',
+        'Job',
+        this.id,
+        `scan_for_terminated: job ${this.id} task 1 terminated, sid=${session}`,
+      );
+      this.mom.log('08', 'Job', this.id, 'job was terminated');
+    }
+    this.save({ phase: 'epilogue', exitStatus, used });
+    await this.runEpilogue();
+    if (!NEVER_STARTED.has(exitStatus)) await this.deliver();
+    this.save({ phase: 'obit' });
+    this.mom.log('128', 'Job', this.id, 'obit sent to server');
+    this.mom.tell({
+      kind: 'obit',
+      id: this.id,
+      attempt: message.attempt,
+      exitStatus,
+      session: session ?? 0,
+      used,
+    });
+  }
+
+  private async runEpilogue(): Promise<void> {
+    const { message, session = 0, used = [], exitStatus = 0 } = this.record;
+    const spec = epilogueSpec(message, this.files, this.place, { session, used, exitStatus });
+    await launch(this.mom.paths, 'epilogue', this.id, spec, () => undefined);
+  }
+
+  private async deliver(): Promise<void> {
+    const spec = deliverSpec(this.record.message, this.files, this.place);
+    const missing = new Set(
+      spec.filter(([name]) => name === 'copy[]').map(([, value]) => value.split('\t')[0] ?? ''),
+    );
+    await launch(this.mom.paths, 'deliver', this.id, spec, ([kind, file = '']) => {
+      if (kind !== 'copied') return;
+      missing.delete(file);
+      rmSync(file, { force: true });
+    });
+    for (const file of missing) {
+      this.mom.log(
+        '01',
+        'Job',
+        this.id,
+        `Unable to copy file ${file}, left in ${this.mom.paths.undelivered}`,
+      );
+      renameSync(file, join(this.mom.paths.undelivered, basename(file)));
+    }
+  }
+
+  /** Once the server has the report. */
+  forget(keepOutput: boolean): void {
+    const { script, record, nodeFile, token, out, err } = this.files;
+    for (const path of [script, record, nodeFile, token]) rmSync(path, { force: true });
+    if (!keepOutput) for (const path of [out, err]) rmSync(path, { force: true });
+    this.mom.log('128', 'Job', this.id, 'removed job script');
+  }
+
+  /** After a restart of the mom: what its predecessor left behind. `abort` is `-r`. */
+  recover(abort: boolean): void {
+    const { phase, session = 0, sessionStart = '', exitStatus = 0, used = [], message } = this.record;
+    if (phase === 'obit') {
+      this.finishing = true;
+      this.mom.tell({ kind: 'obit', id: this.id, attempt: message.attempt, exitStatus, session, used });
+    } else if (phase === 'epilogue') this.finish(exitStatus);
+    else if (phase === 'prologue') {
+      this.mom.log('01', 'Job', this.id, 'start data lost, server will retry');
+      this.finish(-3);
+    } else if (abort && isAlive(session, sessionStart)) {
+      signalSession(session, sessionStart, 'SIGKILL');
+      this.finish(-4);
+    } else this.watch();
+  }
+}

@@ -1,0 +1,215 @@
+// What the launcher is told about a job: hooks with their arguments and environment, the job's own, its output files.
+
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseDuration } from '../common/format.ts';
+import type { Pair, StartMessage } from '../common/protocol.ts';
+import type { MomPaths } from '../common/site.ts';
+import { hookSeconds, type MomConfig } from './config.ts';
+
+/** Names and values of a spec file; a name ending in `[]` may come again. */
+export type Spec = Pair[];
+
+/** A name or value with a NUL byte cannot be written; the server does not accept such. */
+export function encodeSpec(spec: Spec): string {
+  return spec.map(([name, value]) => `${name}\0${value}\0`).join('');
+}
+
+export interface JobFiles {
+  script: string;
+  record: string;
+  token: string;
+  nodeFile: string;
+  out: string;
+  err: string;
+}
+
+export function jobFiles(paths: MomPaths, message: StartMessage): JobFiles {
+  const { id, join: joined } = message;
+  const out = join(paths.spool, `${id}.OU`);
+  const err = join(paths.spool, `${id}.ER`);
+  return {
+    script: join(paths.jobs, `${id}.SC`),
+    record: join(paths.jobs, `${id}.JB`),
+    token: join(paths.jobs, `${id}.TK`),
+    nodeFile: `${paths.aux}//${id}`,
+    out: joined === 'eo' ? err : out,
+    err: joined === 'oe' ? out : err,
+  };
+}
+
+/** Resources as the hooks' arguments list them: all but the node count. */
+function resourceWords(resources: readonly Pair[]): string {
+  return resources
+    .filter(([name]) => name !== 'nodect')
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');
+}
+
+function resource(message: StartMessage, name: string): string | undefined {
+  return message.resources.find(([other]) => other === name)?.[1];
+}
+
+function variable(message: StartMessage, name: string): string {
+  return message.variables.find(([other]) => other === name)?.[1] ?? '';
+}
+
+/** Last value wins, first place stays. */
+function environmentSpec(name: string, pairs: readonly Pair[]): Spec {
+  return [...new Map(pairs)].map(([key, value]): Pair => [`${name}[]`, `${key}=${value}`]);
+}
+
+interface Place {
+  paths: MomPaths;
+  node: string;
+  config: MomConfig;
+  environment: Pair[];
+}
+
+function common(message: StartMessage, files: JobFiles, place: Place): Spec {
+  const nodes = resource(message, 'nodes');
+  const hookEnvironment: Pair[] = [
+    ...place.environment,
+    ['PBS_MSHOST', place.node],
+    ['PBS_NODEFILE', files.nodeFile],
+    ['PBS_NODENUM', '0'],
+    ['PBS_NP', String(message.slots)],
+    ['PBS_NUM_NODES', String(message.nodes)],
+    ['PBS_NUM_PPN', String(message.processorsPerNode)],
+    ['PBS_O_WORKDIR', variable(message, 'PBS_O_WORKDIR')],
+  ];
+  if (nodes !== undefined) hookEnvironment.push(['PBS_RESOURCE_NODES', nodes]);
+  return [
+    ['id', message.id],
+    ['sessions', place.paths.sessions],
+    ['mom_priv', place.paths.momPriv],
+    ['uid', String(message.uid)],
+    ['gid', String(message.gid)],
+    ...message.groups.map((group): Pair => ['groups[]', String(group)]),
+    ['home', message.home],
+    ['umask', String(message.umask)],
+    ['out', files.out],
+    ['err', files.err],
+    ['alarm', String(hookSeconds(place.config.prologAlarm))],
+    ...environmentSpec('hook_env', hookEnvironment),
+  ];
+}
+
+/** Paths as the user gave them in `-l prologue=`: relative ones lie in the submit directory. */
+function ownHook(message: StartMessage, name: string): Spec {
+  const path = resource(message, name);
+  if (path === undefined) return [];
+  const full = path.startsWith('/') ? path : join(variable(message, 'PBS_O_WORKDIR'), path);
+  return [['hook[]', `own\t${full}`]];
+}
+
+export function startSpec(message: StartMessage, files: JobFiles, place: Place): Spec {
+  const { config, paths } = place;
+  const hookArguments = [
+    message.id,
+    message.user,
+    message.group,
+    message.name,
+    resourceWords(message.resources),
+    message.queue,
+    message.account,
+    files.script,
+  ];
+  const shell = message.shell ?? message.loginShell;
+  const argv =
+    config.jobStarter !== undefined
+      ? [config.jobStarter, shell]
+      : [message.shell ?? `-${basename(message.loginShell)}`];
+  const words = message.scriptArguments === undefined ? '' : ` ${message.scriptArguments}`;
+  return [
+    ...common(message, files, place),
+    ...hookArguments.map((value): Pair => ['hook_arg[]', value]),
+    ['hook[]', `root\t${join(paths.momPriv, 'prologue')}`],
+    ['hook[]', `user\t${join(paths.momPriv, 'prologue.user')}`],
+    ...ownHook(message, 'prologue'),
+    ['token', files.token],
+    ['privileged', config.jobStarter !== undefined && config.jobStarterPrivileged ? '1' : ''],
+    ['cwd', message.initDir ?? message.home],
+    ['program', config.jobStarter ?? shell],
+    ...argv.map((word): Pair => ['argv[]', word]),
+    ['stdin', `${files.script}${words}\n`],
+    ...environmentSpec('env', jobEnvironment(message, files, place, shell)),
+  ];
+}
+
+function jobEnvironment(message: StartMessage, files: JobFiles, place: Place, shell: string): Pair[] {
+  const walltime = parseDuration(resource(message, 'walltime') ?? '');
+  return [
+    ...place.environment,
+    ...message.variables,
+    ['HOME', message.home],
+    ['LOGNAME', message.user],
+    ['PBS_JOBNAME', message.name],
+    ['PBS_JOBID', message.id],
+    ['PBS_QUEUE', message.queue],
+    ['SHELL', shell],
+    ['USER', message.user],
+    ['PBS_JOBCOOKIE', randomBytes(16).toString('hex').toUpperCase()],
+    ['PBS_NODENUM', '0'],
+    ['PBS_TASKNUM', '1'],
+    ['PBS_MOMPORT', '15003'],
+    ['PBS_NODEFILE', files.nodeFile],
+    ['PBS_GPUFILE', `${files.nodeFile}gpu`],
+    ['PBS_MICFILE', `${files.nodeFile}mic`],
+    ['HOSTNAME', place.node],
+    ...(walltime === undefined ? [] : ([['PBS_WALLTIME', String(walltime)]] satisfies Pair[])),
+    ['PBS_NUM_NODES', String(message.nodes)],
+    ['PBS_NUM_PPN', String(message.processorsPerNode)],
+    ['PBS_VERSION', 'TORQUE-6.1-dev'],
+    ['PBS_VNODENUM', '0'],
+    ['PBS_NP', String(message.slots)],
+    ['PBS_ENVIRONMENT', 'PBS_BATCH'],
+    ['ENVIRONMENT', 'BATCH'],
+  ];
+}
+
+export function epilogueSpec(
+  message: StartMessage,
+  files: JobFiles,
+  place: Place,
+  end: { session: number; used: Pair[]; exitStatus: number },
+): Spec {
+  const words = [
+    message.id,
+    message.user,
+    message.group,
+    message.name,
+    String(end.session),
+    resourceWords(message.resources),
+    end.used.map(([name, value]) => `${name}=${value}`).join(','),
+    message.queue,
+    message.account,
+    String(end.exitStatus),
+    files.script,
+  ];
+  return [
+    ...common(message, files, place),
+    ...words.map((value): Pair => ['hook_arg[]', value]),
+    ...ownHook(message, 'epilogue'),
+    ['hook[]', `user\t${join(place.paths.momPriv, 'epilogue.user')}`],
+    ['hook[]', `root\t${join(place.paths.momPriv, 'epilogue')}`],
+  ];
+}
+
+/** Which spool file goes where: `path` of `host:path`, or home for `-k`. */
+export function deliverSpec(message: StartMessage, files: JobFiles, place: Place): Spec {
+  const copies: Spec = [];
+  const add = (from: string, kept: boolean, target: string, name: string): void => {
+    if (!existsSync(from)) return;
+    const to = kept ? join(message.home, name) : target.replace(/^[^/]*:/, '');
+    copies.push(['copy[]', `${from}\t${to}\t${name}`]);
+  };
+  if (message.join !== 'eo') {
+    add(files.out, message.keep.includes('o'), message.outputPath, message.defaultOutputName);
+  }
+  if (message.join !== 'oe') {
+    add(files.err, message.keep.includes('e'), message.errorPath, message.defaultErrorName);
+  }
+  return [...common(message, files, place), ...copies];
+}

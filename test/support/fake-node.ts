@@ -1,0 +1,183 @@
+// A worker node without virtual machines: real files, a hypervisor that only remembers names, and guests that
+// do nothing but write their ready file, from what their ISO says.
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
+import type { Hypervisor } from '../../src/hypervisor/port.ts';
+import { endGuest } from '../../src/node/epilogue.ts';
+import { startGuest } from '../../src/node/prologue.ts';
+import { jobPaths } from '../../src/node/record.ts';
+import { findAccount } from '../../src/util/account.ts';
+import { VmbatchError } from '../../src/util/errors.ts';
+import type { Log } from '../../src/util/log.ts';
+import type { Run } from '../../src/util/run.ts';
+
+const USER = 'nobody';
+
+export interface FakeNode {
+  directory: string;
+  config: NodeConfig;
+  /** Names of the domains that "run". */
+  domains: Set<string>;
+  logged: string[];
+  /** What the next guest does instead of getting ready. */
+  guestBehaviour: 'ready' | 'silent' | 'fails' | 'other-host-key' | 'refused' | 'unreachable';
+  /** Called when a domain was just created. */
+  onCreate: () => void;
+  script(text: string): void;
+  start(jobId: string, options?: { signal?: AbortSignal }): Promise<unknown>;
+  end(jobId: string): Promise<boolean>;
+  remove(): void;
+}
+
+export async function fakeNode(changes = ''): Promise<FakeNode> {
+  const directory = mkdtempSync(join(tmpdir(), 'vmbatch-node-'));
+  chmodSync(directory, 0o755);
+  const share = join(directory, 'share');
+  mkdirSync(share);
+  writeFileSync(join(directory, 'template.qcow2'), Buffer.from('514649fb00000003', 'hex'));
+  const text = `queues: [vmalice]
+state: ${directory}/state
+log: ${directory}/log
+hypervisor: { type: qemu }
+images:
+  demo: { path: ${directory}/template.qcow2, memory: { default: 256 MiB, maximum: 1 GiB } }
+  gone: { path: ${directory}/gone.qcow2 }
+  text: { path: ${directory}/text.qcow2 }
+default_image: demo
+share: { type: nfs, server: "10.0.2.2:/share", path: ${share} }
+${changes}`;
+  writeFileSync(join(directory, 'text.qcow2'), 'this is no image');
+  const account = await findAccount(USER);
+  const script = join(directory, '7.SC');
+  const writeScript = (content: string) => {
+    writeFileSync(script, content);
+    chownSync(script, account.uid, account.gid);
+  };
+  writeScript('#!/bin/sh\necho hello\n');
+
+  const logged: string[] = [];
+  const log: Log = {
+    write: (level, message) => logged.push(`${level}: ${message}`),
+    close: async () => undefined,
+  };
+  const run: Run = async (file, args) => {
+    if (file === 'qemu-img') writeFileSync(args.at(-1) ?? '', 'an overlay');
+    return {
+      command: file,
+      exitCode: 0,
+      signal: undefined,
+      stdout: '',
+      stderr: '',
+      timedOut: false,
+      cancelled: false,
+      notFound: false,
+      seconds: 0,
+    };
+  };
+  const hook = (jobId: string) => ({
+    jobId,
+    user: USER,
+    group: 'nogroup',
+    jobName: 'job',
+    queue: 'vmalice',
+    script,
+  });
+  const hypervisor: Hypervisor = {
+    async create(xmlFile) {
+      const refuse = (code: string) =>
+        new VmbatchError({ fault: 'node', code, message: 'libvirt cannot be reached' });
+      if (node.guestBehaviour === 'unreachable') throw refuse('hypervisor-unreachable');
+      const name = /<name>(.*)<\/name>/.exec(readFileSync(xmlFile, 'utf8'))?.[1] ?? '';
+      node.domains.add(name);
+      if (node.guestBehaviour === 'refused') throw refuse('hypervisor-refused');
+      const iso = readFileSync(join(xmlFile, '../context.iso'), 'latin1');
+      if (node.guestBehaviour !== 'silent') writeReady(iso, node.guestBehaviour, account);
+      node.onCreate();
+    },
+    async destroy(name) {
+      node.domains.delete(name);
+    },
+    list: async () => [...node.domains],
+  };
+  const node: FakeNode = {
+    directory,
+    config: parseNodeConfig(text, 'node.yaml'),
+    domains: new Set(),
+    logged,
+    guestBehaviour: 'ready',
+    onCreate: () => undefined,
+    script: writeScript,
+    start: (jobId, { signal = new AbortController().signal } = {}) =>
+      startGuest({
+        config: node.config,
+        hook: hook(jobId),
+        ppn: 1,
+        limitMs: 60_000,
+        hypervisor,
+        run,
+        log,
+        self: { pid: 999_999_999, startTicks: 1 }, // no such process
+        signal,
+      }),
+    end: (jobId) =>
+      endGuest({ config: node.config, hook: { ...hook(jobId), exitStatus: 0 }, hypervisor, log }),
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+  return node;
+}
+
+/** Everything of jobs that exists on the node, as words. */
+export function leftOn(node: FakeNode, jobId: string): string[] {
+  const { config } = node;
+  const paths = jobPaths(config.state, jobId);
+  return [
+    ...[...node.domains].map((name) => `domain ${name}`),
+    ...[paths.directory, join(config.state, 'sessions', jobId)].filter((path) => existsSync(path)),
+    ...filesIn(join(config.state, 'leases')),
+    ...filesIn(config.readyDirectory),
+  ];
+}
+
+function filesIn(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
+}
+
+function writeReady(iso: string, behaviour: string, owner: { uid: number; gid: number }): void {
+  const value = (name: string) => new RegExp(`^VMBATCH_${name}='(.*)'$`, 'm').exec(iso)?.[1] ?? '';
+  const key = Buffer.from(value('HOST_KEY'), 'base64').toString();
+  const blob = Buffer.from(key.split('\n').slice(1, -2).join(''), 'base64');
+  // The public half stands in the file after the magic, two empty-cipher words, no options and the count.
+  const at = blob.indexOf('ssh-ed25519') - 4;
+  const hostKey = `ssh-ed25519 ${blob.subarray(at, at + 51).toString('base64')}`;
+  const id = { version: 1, jobId: value('JOB_ID'), nonce: value('NONCE') };
+  const report =
+    behaviour === 'fails'
+      ? { ...id, error: 'mounting the share failed' }
+      : {
+          ...id,
+          address: '10.0.2.15',
+          port: 22,
+          hostKey: behaviour === 'other-host-key' ? hostKey.replace(/.{4}$/, 'AAAA') : hostKey,
+          hostname: 'guest',
+          kernel: '6.1.0',
+          bootId: '8aede550-7ca6-4a39-9015-419db29584d0',
+          vcpus: 1,
+          memoryKiB: 222_608,
+          system: 'a test',
+        };
+  const path = value('READY_FILE');
+  writeFileSync(path, JSON.stringify(report));
+  chownSync(path, owner.uid, owner.gid);
+}

@@ -1,0 +1,107 @@
+// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [demo|site|test] [ARGUMENT ...]`.
+// Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..', '..');
+const [task, ...rest] = process.argv.slice(2);
+
+// It makes every Node start several times slower, and nothing here talks to the network but npm.
+const environment = { ...process.env };
+const startEnvironment = { ...process.env };
+delete startEnvironment.NODE_EXTRA_CA_CERTS;
+
+// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholders
+const DPKG_FORMAT = '${Package} ${db:Status-Status}\n';
+
+function say(text) {
+  process.stderr.write(`vmbatch: ${text}\n`);
+}
+
+/** Runs a command whose output matters only if it fails. */
+function quietly(file, args, env = environment) {
+  const result = spawnSync(file, args, {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+  if (result.status === 0) return;
+  process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
+  say(`${file} ${args.join(' ')} failed (${result.error?.message ?? `exit code ${result.status}`})`);
+  process.exit(1);
+}
+
+function npmPackages() {
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
+  const stamp = join(root, 'node_modules', '.vmbatch-lock');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
+  say('installing the npm packages of package-lock.json');
+  quietly('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  writeFileSync(stamp, lock);
+}
+
+function debianPackages() {
+  const wanted = readFileSync(join(root, 'test/debian-packages.txt'), 'utf8')
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim())
+    .filter((line) => line !== '');
+  const query = spawnSync('dpkg-query', ['-W', '-f', DPKG_FORMAT, ...wanted], {
+    encoding: 'utf8',
+  });
+  const present = new Set(
+    query.stdout
+      .split('\n')
+      .filter((line) => line.endsWith(' installed'))
+      .map((line) => line.split(' ')[0]),
+  );
+  const missing = wanted.filter((name) => !present.has(name));
+  if (missing.length === 0) return;
+  if (process.getuid() !== 0) {
+    say(`these Debian packages are missing, and only root can install them: ${missing.join(' ')}`);
+    process.exit(1);
+  }
+  say(`installing Debian packages: ${missing.join(' ')}`);
+  const apt = { ...environment, DEBIAN_FRONTEND: 'noninteractive' };
+  quietly('apt-get', ['-q', 'update'], apt);
+  quietly('apt-get', ['-q', '-y', '--no-install-recommends', 'install', ...missing], apt);
+}
+
+const TASKS = {
+  demo: [process.execPath, ['build/site/demo.cjs']],
+  site: [process.execPath, ['build/site/site.cjs']],
+  test: [process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
+};
+
+if (process.versions.node.split('.')[0] < 20) {
+  say(`needs Node 20 or newer, this is ${process.version}`);
+  process.exit(1);
+}
+if (task !== undefined && !Object.hasOwn(TASKS, task)) {
+  say(`no such task: ${task} (there are ${Object.keys(TASKS).join(', ')})`);
+  process.exit(2);
+}
+npmPackages();
+debianPackages();
+for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
+  execFileSync(process.execPath, [build], {
+    cwd: root,
+    env: startEnvironment,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+if (task !== undefined) {
+  const [file, args] = TASKS[task];
+  const child = spawn(file, [...args, ...rest], { cwd: root, env: startEnvironment, stdio: 'inherit' });
+  // A terminal sends the signal to both; the child decides when it is through with cleaning up.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.on(signal, () => {
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    });
+  child.on('exit', (code, signal) => {
+    process.exitCode = signal === null ? code : 1;
+  });
+}

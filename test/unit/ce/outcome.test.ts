@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { lastWordsOf, outcomeOf, renderLrmsDone } from '../../../src/ce/outcome.ts';
+
+const done = (
+  ownExitCode: number | undefined,
+  exitStatus: number | 'none' | 'forgotten',
+  more: { cancelled?: boolean; lastWords?: string } = {},
+) =>
+  renderLrmsDone(
+    outcomeOf({
+      ownExitCode,
+      torque:
+        exitStatus === 'forgotten'
+          ? undefined
+          : { id: '1.a', exitStatus: exitStatus === 'none' ? undefined : exitStatus },
+      cancelled: more.cancelled ?? false,
+      lastWords: more.lastWords,
+    }),
+  ).trimEnd();
+
+describe('outcomeOf', () => {
+  it.each([
+    ['a job that went well', 0, 0, '0'],
+    ['a job that exited 7', 7, 7, '7 Job exited with code 7'],
+    ['a job whose exit code the mom forgot', 7, 0, '7 Job exited with code 7'],
+    ['a job that TORQUE forgot', 7, 'forgotten', '7 Job exited with code 7'],
+    ['a job that was done when TORQUE failed to end it', 0, -3, '0'],
+    ['a job deleted with qdel', undefined, 271, '271 Job was deleted from the batch system (qdel)'],
+    ['the same, its script saw the signal', 143, 271, '271 Job was deleted from the batch system (qdel)'],
+    ['a job killed with SIGKILL', undefined, 265, '265 Job was killed by the batch system (SIGKILL)'],
+    ['a job over its walltime', 143, -11, '-11 Job was killed: it exceeded its wall-clock time limit'],
+    ['a job that killed itself', 143, 143, '143 Job exited with code 143'],
+    [
+      'a job whose guest was refused',
+      undefined,
+      -2,
+      '-2 Job could not be started: its guest was refused on the node',
+    ],
+    [
+      'a job without a guest',
+      undefined,
+      -14,
+      '-14 Job could not be started: no guest could be made on its node',
+    ],
+    [
+      'a lost job',
+      undefined,
+      'forgotten',
+      '-1 Job was lost: the batch system no longer knows it, and it left no exit code',
+    ],
+    [
+      'a job deleted while it waited',
+      undefined,
+      'none',
+      '-1 Job was deleted from the batch system before it started',
+    ],
+    [
+      'a job that never ran, though TORQUE reports 0',
+      ...([
+        undefined,
+        0,
+        '-1 Job did not run to its end: the batch system reports exit code 0, but the job left none',
+      ] as const),
+    ],
+    ['a job that died of SIGSEGV', undefined, 267, '267 Job died of signal 11'],
+    ['a job without a record', undefined, 5, '5 Job left no exit code, the batch system reports 5'],
+    [
+      'a job whose node failed',
+      undefined,
+      251,
+      '251 Job could not be run to its end: its node or guest failed',
+    ],
+  ] as const)('of %s', (_, own, status, expected) => {
+    expect(done(own, status)).toBe(expected);
+  });
+
+  it.each([
+    [undefined, 0, '-1 Job was deleted on request'],
+    [undefined, 271, '271 Job was deleted on request'],
+    [143, 143, '143 Job was deleted on request'],
+    [undefined, 'none', '-1 Job was deleted on request'],
+    [undefined, 'forgotten', '-1 Job was deleted on request'],
+    [0, 0, '0'],
+    [7, 7, '7 Job exited with code 7'],
+  ] as const)('of a cancelled job with its own code %s and %s from TORQUE', (own, status, expected) => {
+    expect(done(own, status, { cancelled: true })).toBe(expected);
+  });
+
+  it("adds the batch job's last words where the job itself said nothing", () => {
+    expect(done(undefined, 252, { lastWords: 'the share is away' })).toBe(
+      '252 Job could not be run to its end: the site has a problem: the share is away',
+    );
+    expect(done(7, 7, { lastWords: 'unrelated' })).toBe('7 Job exited with code 7');
+  });
+});
+
+describe('renderLrmsDone', () => {
+  it('is one line, whatever the text holds', () => {
+    expect(renderLrmsDone({ code: 1, text: 'a\n0 b\r\x1b[31m' })).toBe('1 a 0 b [31m\n');
+  });
+});
+
+describe('lastWordsOf', () => {
+  it('takes the last line, or the last fault of ours with its hint behind it', () => {
+    expect(lastWordsOf('one\n two \n\n')).toBe('two');
+    expect(lastWordsOf('vmbatch: node fault: no disk [x]\nvmbatch: what to do: y\n')).toBe(
+      'vmbatch: node fault: no disk [x]',
+    );
+    expect(lastWordsOf('\n \n')).toBeUndefined();
+    expect(lastWordsOf('x'.repeat(1000))?.length).toBe(300);
+  });
+});

@@ -1,0 +1,203 @@
+// The #VMBATCH lines: what is read, what is refused and how, and what the node grants.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseNodeConfig } from '../../../src/config/node.ts';
+import { type GuestRequest, parseGuestRequest, resolveGuestRequest } from '../../../src/guest/request.ts';
+import { VmbatchError } from '../../../src/util/errors.ts';
+
+const MiB = 1024 ** 2;
+const NOTHING: GuestRequest = { where: 'job.SC', image: undefined, vcpus: undefined, memoryBytes: undefined };
+const parse = (script: string) => parseGuestRequest(script, 'job.SC');
+
+function failure(action: () => unknown): VmbatchError {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof VmbatchError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('parseGuestRequest', () => {
+  it('reads all keys, from several lines, among PBS lines, comments and blank lines', () => {
+    const script = [
+      '#!/bin/bash -l',
+      '#PBS -N job',
+      '',
+      '#VMBATCH image=cernvm-4.0 vcpus=2',
+      ' \t',
+      '  # a comment with blanks before it',
+      '#VMBATCH\tmemory=2GiB  ',
+      'echo "#VMBATCH"',
+      '#VMBATCH image=too-late',
+    ].join('\n');
+    expect(parse(script)).toEqual({
+      where: 'job.SC',
+      image: { value: 'cernvm-4.0', line: 4 },
+      vcpus: { value: 2, line: 4 },
+      memoryBytes: { value: 2048 * MiB, line: 7 },
+    });
+  });
+
+  it('reads lines that end with CR LF, and a last line without an end', () => {
+    expect(parse('#!/bin/sh\r\n\r\n#VMBATCH vcpus=3\r\n#VMBATCH image=demo\r')).toEqual({
+      ...NOTHING,
+      vcpus: { value: 3, line: 3 },
+      image: { value: 'demo', line: 4 },
+    });
+  });
+
+  it.each([
+    ['an empty script', ''],
+    ['a script without such lines', '#!/bin/sh\n#PBS -q vmalice\necho\n'],
+    ['a line without keys', '#VMBATCH\n#VMBATCH \n'],
+    ['a longer word', '#VMBATCHES image=demo\n'],
+    ['another case', '#vmbatch image=demo\n'],
+    ['a line that is indented', ' #VMBATCH image=demo\n'],
+    ['a comment that talks about it', '# VMBATCH image=demo\n##VMBATCH image=demo\n'],
+    ['a line after the header', 'true\n#VMBATCH image=demo\n'],
+  ])('asks for nothing in %s', (_, script) => {
+    expect(parse(script)).toEqual(NOTHING);
+  });
+
+  const memoryRule =
+    'allowed: a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
+  const imageRule = 'allowed: a name of 1 to 64 of a-z 0-9 . _ - that begins with a letter or digit';
+  it.each([
+    ['imgae=demo', 'unknown key "imgae" (did you mean image?), allowed: image, vcpus, memory'],
+    ['disk=5GiB', 'unknown key "disk", allowed: image, vcpus, memory'],
+    ['image', 'found "image", allowed: key=value with image, vcpus, memory'],
+    ['=demo', 'found "=demo", allowed: key=value with image, vcpus, memory'],
+    ['image = demo', 'found "image", allowed: key=value with image, vcpus, memory'],
+    ['image=demo # mine', 'found "#", allowed: key=value with image, vcpus, memory'],
+    ['image=', `image: found "", ${imageRule}`],
+    ['image=../../etc/passwd', `image: found "../../etc/passwd", ${imageRule}`],
+    ['image=\u001b[31m\0é', `image: found "\\u001b[31m\\u0000\\u00e9", ${imageRule}`],
+    [`image=${'x'.repeat(5000)}`, `image: found "${'x'.repeat(76)}..., ${imageRule}`],
+    ['image=a image=a', 'image: found again, allowed: once (it is in line 2 already)'],
+    ['vcpus=0', 'vcpus: found "0", allowed: a whole number from 1 to 9999'],
+    ['vcpus=-1', 'vcpus: found "-1", allowed: a whole number from 1 to 9999'],
+    ['vcpus=1e3', 'vcpus: found "1e3", allowed: a whole number from 1 to 9999'],
+    ['vcpus=99999', 'vcpus: found "99999", allowed: a whole number from 1 to 9999'],
+    ['vcpus=2,memory=2GiB', 'vcpus: found "2,memory=2GiB", allowed: a whole number from 1 to 9999'],
+    ['memory=512', `memory: found "512", ${memoryRule}`],
+    ['memory=2GB', `memory: found "2GB", ${memoryRule}`],
+    ['memory=524288KiB', `memory: found "524288KiB", ${memoryRule}`],
+    ['memory=63MiB', `memory: found "63MiB", ${memoryRule}`],
+    ['memory=512 MiB', `memory: found "512", ${memoryRule}`],
+  ])('refuses %j and names line, key, found and allowed', (words, text) => {
+    expect(failure(() => parse(`#!/bin/sh\n#VMBATCH ${words}\n`))).toMatchObject({
+      fault: 'job',
+      code: 'request-invalid',
+      message: `job.SC:2: ${text}`,
+    });
+  });
+
+  it('refuses a header of more than 64 KiB, in one line or in many', () => {
+    const text = 'the header of the script goes on beyond 64 KiB, allowed: at most 64 KiB';
+    expect(failure(() => parse(`#${'x'.repeat(65_536)}`)).message).toBe(`job.SC:1: ${text}`);
+    expect(failure(() => parse(' '.repeat(1 << 20))).message).toBe(`job.SC:1: ${text}`);
+    expect(failure(() => parse('#\n'.repeat(40_000))).message).toBe(`job.SC:32769: ${text}`);
+  });
+
+  it('accepts a header of 64 KiB, and scripts of any length after it', () => {
+    const header = `#VMBATCH vcpus=2\n#${'x'.repeat(65_536 - 18)}\n`;
+    expect(header).toHaveLength(65_537);
+    expect(parse(`${header}echo ${'y'.repeat(1 << 20)}`).vcpus?.value).toBe(2);
+    expect(parse(`#VMBATCH vcpus=2\necho ${'y'.repeat(1 << 20)}`).vcpus?.value).toBe(2);
+  });
+
+  it('ends with a request or a job fault of bounded length, whatever the script holds', () => {
+    const piece = fc.oneof(
+      fc.constantFrom(
+        '#VMBATCH',
+        ' ',
+        '\n',
+        '\r\n',
+        'image=',
+        'vcpus=',
+        'memory=',
+        '1',
+        'MiB',
+        '#',
+        '=',
+        '\0',
+      ),
+      fc.string({ unit: 'binary', maxLength: 200 }),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+        const script = pieces.join('');
+        try {
+          expect(parse(script).where).toBe('job.SC');
+        } catch (error) {
+          if (!(error instanceof VmbatchError)) throw error;
+          expect(error.fault).toBe('job');
+          expect(error.message).toMatch(/^[ -~]{1,300}$/);
+        }
+      }),
+      { numRuns: 500, interruptAfterTimeLimit: 2000 },
+    );
+  });
+});
+
+describe('resolveGuestRequest', () => {
+  const example = join(import.meta.dirname, '../../../share/examples/node.yaml');
+  const config = parseNodeConfig(readFileSync(example, 'utf8'), 'node.yaml');
+  const resolve = (words: string, ppn = 1) =>
+    resolveGuestRequest(parse(`#!/bin/sh\n#VMBATCH ${words}\n`), config, { ppn });
+
+  it('grants the defaults of the default image to a job that asks for nothing', () => {
+    expect(resolve('')).toEqual({
+      imageName: 'demo',
+      image: config.images.get('demo'),
+      vcpus: 1,
+      memoryBytes: 512 * MiB,
+    });
+  });
+
+  it('grants what is asked for, up to the limits themselves', () => {
+    expect(resolve('image=disk-image vcpus=8 memory=2GiB')).toMatchObject({
+      imageName: 'disk-image',
+      vcpus: 8,
+      memoryBytes: 2048 * MiB,
+    });
+  });
+
+  it('gives a job of several processors as many virtual CPUs, unless it asks for a number', () => {
+    expect(resolve('', 3).vcpus).toBe(3);
+    expect(resolve('vcpus=2', 3).vcpus).toBe(2);
+  });
+
+  it.each([
+    ['image=absent', 1, 'image-unknown', 'job.SC:2: image: found "absent", allowed: demo, disk-image'],
+    [
+      'image=constructor',
+      1,
+      'image-unknown',
+      'job.SC:2: image: found "constructor", allowed: demo, disk-image',
+    ],
+    ['vcpus=5', 1, 'limit-exceeded', 'job.SC:2: vcpus: found 5, allowed: at most 4, the limit of image demo'],
+    [
+      '',
+      5,
+      'limit-exceeded',
+      'job.SC: found ppn=5, which is also the number of virtual CPUs, allowed: at most 4, the limit of image demo',
+    ],
+    [
+      'memory=3GiB',
+      1,
+      'limit-exceeded',
+      'job.SC:2: memory: found 3 GiB, allowed: at most 2 GiB, the limit of image demo',
+    ],
+  ])("refuses %j with ppn %d as the job's fault", (words, ppn, code, message) => {
+    expect(failure(() => resolve(words, ppn))).toMatchObject({ fault: 'job', code, message });
+  });
+
+  it.each([0, -1, 1.5, Number.NaN])('calls %d processors a bug of ours', (ppn) => {
+    expect(failure(() => resolve('', ppn))).toMatchObject({ fault: 'bug', code: 'ppn-invalid' });
+  });
+});

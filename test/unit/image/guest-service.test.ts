@@ -1,0 +1,130 @@
+// The shell functions of the guest service that decide something, under the shells that this machine has.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { resourcePath } from '../../../src/util/resources.ts';
+
+const SERVICE = resourcePath('share/guest/vmbatch-guest');
+const SHELLS = [
+  ['dash', '/bin/dash'],
+  ['bash', '/bin/bash'],
+  ['busybox', '/bin/busybox', 'sh'],
+].filter(([, program]) => existsSync(program ?? ''));
+
+describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vmbatch-service-'));
+  });
+  afterEach(() => {
+    rmSync(directory, { recursive: true });
+  });
+
+  const shell = (script: string, ...args: string[]) =>
+    execFileSync(program, [...first.filter(Boolean), '-c', `. ${SERVICE}\n${script}`, 'test', ...args], {
+      encoding: 'utf8',
+    });
+  const put = (name: string, content: string) => writeFileSync(join(directory, name), content);
+  const get = (name: string) => readFileSync(join(directory, name), 'utf8');
+
+  it('writes every text as JSON that reads back', () => {
+    const texts = [
+      'plain text',
+      'a "quoted" \\ one',
+      'tab\tline\nbell\x07',
+      '',
+      '$(id) `id` * %s \\u0041',
+      "it's",
+    ];
+    const output = shell(
+      'for text; do json_escape "$text"; printf \'"%s"\\n\' "$json_escaped"; done',
+      ...texts,
+    );
+    expect(
+      output
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    ).toEqual(texts);
+  });
+
+  it('replaces bytes that are not ASCII, which could break the encoding', () => {
+    const output = shell('json_escape "$1"; printf \'"%s"\' "$json_escaped"', 'Zürich');
+    expect(JSON.parse(output)).toMatch(/^Z\?{1,2}rich$/);
+  });
+
+  it('writes only digits where JSON wants a number', () => {
+    const output = shell('json={; json_number a 12; json_number b "1;x"; json_number c ""; echo "$json"');
+    expect(output).toBe('{,"a":12,"b":0,"c":0\n');
+  });
+
+  it('makes the same user and groups however often it runs, before those of the image', () => {
+    put('passwd', 'root:x:0:0::/root:/bin/sh\npilot:x:77:77::/old:/bin/false\n');
+    put('group', 'root:x:0:\nusers:x:100:anna,bert\nprod:x:900:carl');
+    put('shadow', 'root:*:1::::::\n');
+    put('shells', '/bin/sh\n');
+    const make = () =>
+      shell(
+        `ETC=$1 VMBATCH_USER=pilot VMBATCH_UID=14301 VMBATCH_GROUP=alice VMBATCH_GID=14300
+         VMBATCH_GROUPS='users:100 prod:901 alice:14300' VMBATCH_HOME=/shared/pilot VMBATCH_SHELL=/bin/sh
+         VMBATCH_MOUNTS='nfs4 server:/x /shared hard' sshd=dropbear
+         log() { :; }
+         home_is_shared
+         make_user`,
+        directory,
+      );
+    make();
+    const passwd = 'pilot:x:14301:14300::/var/lib/vmbatch/login/pilot:/bin/sh\nroot:x:0:0::/root:/bin/sh\n';
+    const group = 'alice:x:14300:\nprod:x:901:pilot\nusers:x:100:anna,bert,pilot\nroot:x:0:\n';
+    expect([get('passwd'), get('group'), get('shells')]).toEqual([passwd, group, '/bin/sh\n']);
+    expect(get('shadow')).toBe('pilot:*:19000:0:99999:7:::\nroot:*:1::::::\n');
+    make();
+    expect([get('passwd'), get('group').split('\n').sort()]).toEqual([passwd, group.split('\n').sort()]);
+  });
+
+  it.each([
+    ['/shared/pilot', 'nfs4 s:/x /shared hard', 'yes'],
+    ['/shared', 'nfs4 s:/x /shared/ hard', 'yes'],
+    ['/sharedhome/pilot', 'nfs4 s:/x /shared hard', ''],
+    ['/home/pilot', 'nfs4 s:/x /home/pilot/session hard\nnfs4 s:/y /data hard', ''],
+    ['/home/pilot', 'nfs4 s:/y /data hard\nnfs4 s:/x /home hard', 'yes'],
+    ['/home/pilot', '', ''],
+  ])('knows whether the home %s is shared with the mounts %j', (home, mounts, expected) => {
+    expect(shell('VMBATCH_HOME=$1 VMBATCH_MOUNTS=$2; home_is_shared; echo "$shared"', home, mounts)).toBe(
+      `${expected}\n`,
+    );
+  });
+
+  it.each([
+    ['VMBATCH_UID=0', 'a job never runs as root'],
+    ['VMBATCH_USER=root', 'a job never runs as root'],
+    ['VMBATCH_USER=x:y', 'x:y is no user or group name'],
+    ['VMBATCH_GROUP=-g', '-g is no user or group name'],
+    ['VMBATCH_UID=12a', '12a is not a number'],
+    ['VMBATCH_GROUPS=a:b', 'a:b is no name:gid'],
+    ['VMBATCH_HOME=relative', 'relative is not an absolute path'],
+    ['VMBATCH_HOME=/a:b', 'home and shell must not hold a colon'],
+    [`VMBATCH_HOME="/a'b"`, "/a'b has characters that a path must not have here"],
+    ['VMBATCH_HOSTNAME=a_b', 'a_b is no host name'],
+  ])('refuses a context with %s', (change, message) => {
+    const script = `. ${SERVICE}
+      VMBATCH_USER=u VMBATCH_UID=1000 VMBATCH_GROUP=g VMBATCH_GID=1000 VMBATCH_GROUPS= VMBATCH_TIME= VMBATCH_HOME=/h
+      VMBATCH_SHELL=/bin/sh VMBATCH_READY_FILE=/r VMBATCH_HOSTNAME=h STATE=$1
+      log() { printf '%s\\n' "$1"; }
+      check_context
+      echo accepted
+      ${change}
+      check_context
+      echo 'accepted again'`;
+    const result = spawnSync(program, [...first.filter(Boolean), '-c', script, 'test', directory], {
+      encoding: 'utf8',
+    });
+    expect([result.stdout, result.stderr, result.status]).toEqual([
+      `accepted\nchecking context.sh failed: ${message}\n`,
+      '',
+      1,
+    ]);
+  });
+});

@@ -1,0 +1,160 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseNodeConfig } from '../../../src/config/node.ts';
+import { installHooks, renderShim } from '../../../src/node/hooks.ts';
+
+let directory: string;
+let mom: string;
+let starter: string;
+
+const PROLOGUE = (queue: string) => [
+  '112.vm',
+  'alice',
+  'alice',
+  'job',
+  'nodes=1',
+  queue,
+  '',
+  '/mom/112.vm.SC',
+];
+const EPILOGUE = (queue: string) => [
+  '112.vm',
+  'alice',
+  'alice',
+  'job',
+  '1',
+  'nodes=1',
+  'cput=0',
+  queue,
+  '',
+  '0',
+  '/mom/112.vm.SC',
+];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'vmbatch-hooks-'));
+  mom = join(directory, 'mom priv');
+  starter = join(directory, 'job starter');
+  mkdirSync(mom);
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Installs the shims with a "Node" that only says how it was called. */
+function install(): void {
+  const node = join(directory, "no'de");
+  writeFileSync(
+    node,
+    '#!/bin/sh\nprintf "[%s]" "$@"; printf " options=%s kept=%s" "$NODE_OPTIONS" "$VMBATCH_KEPT_NODE_OPTIONS"\n',
+  );
+  chmodSync(node, 0o755);
+  const configFile = join(directory, 'node.yaml');
+  const text = `queues: [vmalice, other]
+state: ${directory}/state
+images: { demo: { path: /images/demo.qcow2 } }
+share: { type: nfs, server: "10.0.2.2:/share", path: /share }
+`;
+  writeFileSync(configFile, text);
+  const past = new Date(Date.now() - 60_000);
+  utimesSync(configFile, past, past);
+  const config = parseNodeConfig(text, configFile);
+  installHooks({ config, configFile, momDirectory: mom, jobStarter: starter, node, vmbatch: '/opt/vmbatch' });
+}
+
+function call(file: string, args: string[], env: Record<string, string> = {}, input = '') {
+  const result = spawnSync(file, args, { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', ...env }, input });
+  return { status: result.status, stdout: result.stdout, stderr: result.stderr };
+}
+
+describe.runIf(process.getuid?.() === 0)('installHooks', () => {
+  it('makes hooks that the mom accepts: owned by root, not writable for others', () => {
+    install();
+    for (const name of ['prologue', 'epilogue'])
+      expect(statSync(join(mom, name))).toMatchObject({ uid: 0, mode: 0o100500 });
+    expect(statSync(starter).mode & 0o777).toBe(0o755);
+    install(); // and again, over its own
+  });
+
+  it('does not overwrite a hook that is not ours', () => {
+    writeFileSync(join(mom, 'prologue'), '#!/bin/sh\n# the site has its own\n');
+    expect(install).toThrow(/prologue is there already and is not from vmbatch/);
+    expect(readFileSync(join(mom, 'prologue'), 'utf8')).toContain('its own');
+  });
+
+  it('lets jobs of other queues pass without starting Node', () => {
+    install();
+    expect(call(join(mom, 'prologue'), PROLOGUE('plain'))).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(call(join(mom, 'epilogue'), EPILOGUE('plain'))).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+
+  it.each(['vmalice', 'other'])('hands the arguments of a job of the queue %s on as they are', (queue) => {
+    install();
+    const { stdout } = call(join(mom, 'prologue'), PROLOGUE(queue), { NODE_OPTIONS: '--evil' });
+    const words = ['/opt/vmbatch', 'prologue', '--config', join(directory, 'node.yaml'), ...PROLOGUE(queue)];
+    expect(stdout).toBe(`${words.map((word) => `[${word}]`).join('')} options= kept=`);
+    expect(call(join(mom, 'epilogue'), EPILOGUE(queue)).stdout).toContain('[epilogue]');
+  });
+
+  it('asks Node when the node file is newer than the list of queues', () => {
+    install();
+    const future = new Date(Date.now() + 60_000);
+    utimesSync(join(directory, 'node.yaml'), future, future);
+    expect(call(join(mom, 'prologue'), PROLOGUE('plain')).stdout).toContain('[prologue]');
+  });
+
+  it('cleans up after a job that has a record, though its queue is served no longer', () => {
+    install();
+    mkdirSync(join(directory, 'state/jobs/112.vm'));
+    expect(call(join(mom, 'epilogue'), EPILOGUE('plain')).stdout).toContain('[epilogue]');
+  });
+});
+
+describe.runIf(process.getuid?.() === 0)('the job starter', () => {
+  const job = { PBS_QUEUE: 'vmalice', PBS_JOBID: '112.vm', LOGNAME: 'root' };
+
+  it('runs a job of a served queue in its guest and keeps the job its own Node options', () => {
+    install();
+    const { stdout } = call(starter, ['/bin/bash'], { ...job, NODE_OPTIONS: '--max-old-space-size=1' });
+    expect(stdout).toBe(
+      `[/opt/vmbatch][run][--state][${directory}/state][/bin/bash] options= kept=--max-old-space-size=1`,
+    );
+  });
+
+  it("starts another queue's job as a login shell with the same stdin, as the mom does", () => {
+    install();
+    const program = 'shopt -q login_shell && echo login; exit 5\n';
+    const result = call(starter, ['/bin/bash'], { ...job, PBS_QUEUE: 'plain', HOME: directory }, program);
+    expect(result).toMatchObject({ status: 5, stdout: 'login\n' });
+  });
+
+  it('starts a shell chosen with qsub -S without making it a login shell', () => {
+    install();
+    const program = 'echo "$0 $#"\n';
+    expect(call(starter, ['/bin/sh'], { ...job, PBS_QUEUE: 'plain' }, program).stdout).toBe('/bin/sh 0\n');
+  });
+
+  it('does not run anything on the node when the list of queues is gone', () => {
+    install();
+    rmSync(join(directory, 'state/queues'));
+    expect(call(starter, ['/bin/bash'], job, 'echo on the node\n').stdout).toContain('[run]');
+  });
+});
+
+describe('renderShim', () => {
+  it('changes only the lines that are there for it, whatever is in the value', () => {
+    const value = "it's $& \\1 $HOME";
+    const shim = renderShim('#!/bin/sh\nnode=/usr/bin/node\necho "$node"\n', { node: value, absent: 'x' });
+    expect(shim).toBe(`#!/bin/sh\nnode='it'\\''s $& \\1 $HOME'\necho "$node"\n`);
+  });
+});
