@@ -26,6 +26,12 @@ export async function main(argv: string[]): Promise<number> {
     const [message, code] = ['the job was deleted while its guest was being started', 'job-deleted'];
     over.abort(new VmbatchError({ fault: 'job', code, message }));
   });
+  // Node's own exit code for what nobody caught is 1, which would fail the job for good. What is left over is
+  // the epilogue's to undo: TORQUE runs it after every start.
+  process.on('uncaughtException', (thrown) => {
+    process.stderr.write(`${formatError(toVmbatchError(thrown))}\n`);
+    process.exit(FAULT_OUTCOMES.bug.prologueExit);
+  });
   try {
     const { file, rest } = takeConfigOption(argv);
     const config = loadNodeConfig(file);

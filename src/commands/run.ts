@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { runJob } from '../node/run-job.ts';
 import { checkJobId } from '../torque/hook-arguments.ts';
-import { FAULT_OUTCOMES, VmbatchError } from '../util/errors.ts';
+import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
 
 const HELP = `usage: vmbatch run --state DIR SHELL   (environment: the job's; stdin: the path of the job script)
 
@@ -21,6 +21,10 @@ export async function main(argv: string[]): Promise<number> {
   }
   if (option !== '--state' || state === undefined || shell === undefined || rest.length > 0)
     throw new VmbatchError({ fault: 'node', code: 'usage', message: 'run: see vmbatch run --help' });
+  process.on('uncaughtException', (thrown) => {
+    process.stderr.write(`${formatError(toVmbatchError(thrown))}\n`);
+    process.exit(FAULT_OUTCOMES.bug.starterExit);
+  });
   const result = await runJob({
     state,
     jobId: checkJobId(process.env['PBS_JOBID']),

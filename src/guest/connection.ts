@@ -13,11 +13,30 @@ export interface ConnectionOptions {
 }
 
 export interface Connection {
-  /** Runs a command; resolves when the guest has taken it. */
-  exec(command: string): Promise<ClientChannel>;
-  /** Resolves when the connection is gone, for whatever reason. */
-  readonly closed: Promise<void>;
+  /** Runs a command; resolves when the guest has taken it.
+   * @throws ConnectionLost */
+  exec(command: string): Promise<RemoteCommand>;
+  /** What a promise resolves to, as long as the connection is there: nothing that a channel tells may be
+   * waited for without it.
+   * @throws ConnectionLost */
+  whileUp<T>(work: Promise<T>): Promise<T>;
   close(): void;
+}
+
+/** A command in the guest. Its output waits until somebody listens to the channel. */
+export interface RemoteCommand {
+  channel: ClientChannel;
+  /** Resolves when the channel is closed and all of stdout was taken from it (the close may come first): to the
+   * exit code, or to undefined if it did not come to one. */
+  ended: Promise<number | undefined>;
+}
+
+/** The connection broke, or something on it did: what was under way may be taken up again on another. */
+export class ConnectionLost extends Error {
+  constructor(cause?: unknown) {
+    super('the connection to the guest was lost', { cause });
+    this.name = 'ConnectionLost';
+  }
 }
 
 /** Seconds without any sign of life, times three: the connection counts as broken. */
@@ -32,19 +51,34 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
     const client = new ssh2.Client();
     let mismatch = false;
     const closed = new Promise<void>((gone) => client.once('close', () => gone()));
-    client.once('ready', () => {
-      client.on('error', () => undefined); // 'close' follows and says all that matters
+    const whileUp = <T>(work: Promise<T>): Promise<T> =>
+      Promise.race([
+        work,
+        closed.then(() => {
+          throw new ConnectionLost();
+        }),
+      ]);
+    client.once('ready', () =>
       resolve({
-        closed,
+        whileUp,
         close: () => client.end(),
         exec: (command) =>
-          new Promise((opened, failed) => {
-            client.exec(command, (error, channel) => (error ? failed(error) : opened(channel)));
+          whileUp(
+            new Promise<RemoteCommand>((opened, failed) => {
+              client.exec(command, (error, channel) => {
+                if (error !== undefined) failed(new ConnectionLost(error));
+                // Here and now: a quick command's end may be in the packets that are being read.
+                else opened({ channel, ended: endOf(channel) });
+              });
+            }),
+          ).catch((error: unknown) => {
+            // Asked of a client that is closed already, ssh2 throws.
+            throw error instanceof ConnectionLost ? error : new ConnectionLost(error);
           }),
-      });
-    });
-    client.once('error', (error) => {
-      client.destroy();
+      }),
+    );
+    // One broken connection may tell of itself more than once; after 'ready' its 'close' says all that matters.
+    const refuse = (why: string, cause?: unknown) =>
       reject(
         mismatch
           ? new VmbatchError({
@@ -56,11 +90,16 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
           : new VmbatchError({
               fault: 'node',
               code: 'guest-unreachable',
-              message: `no SSH session with the guest at ${where}: ${error.message}`,
-              cause: error,
+              message: `no SSH session with the guest at ${where}: ${why}`,
+              cause,
             }),
       );
+    client.on('error', (error) => {
+      client.destroy();
+      refuse(error.message, error);
     });
+    // It may also end without a word.
+    void closed.then(() => refuse('the connection was closed'));
     client.connect({
       host: options.host,
       port: options.port,
@@ -78,22 +117,25 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
   });
 }
 
-/** Waits for a short command's end: its exit code and what it printed on stdout, of which `maxBytes` are
- * kept: root in the guest is the job's, it may send without end. */
-export function finished(
-  channel: ClientChannel,
+/** What a short command prints on stdout until it ends, and its exit code. Only `maxBytes` are kept: root in
+ * the guest is the job's, it may send without end. */
+export async function outputOf(
+  command: RemoteCommand,
   maxBytes = 4096,
 ): Promise<{ exitCode: number | undefined; output: string }> {
-  return new Promise((resolve) => {
-    let exitCode: number | undefined;
-    let output = '';
-    channel.stderr.resume();
-    channel.on('data', (data: Buffer) => {
-      output = (output + data.toString('latin1')).slice(0, maxBytes);
-    });
-    channel.on('exit', (code: number | null) => {
-      exitCode = code ?? undefined;
-    });
-    channel.once('close', () => resolve({ exitCode, output }));
+  let output = '';
+  command.channel.stderr.resume();
+  command.channel.on('data', (data: Buffer) => {
+    output = (output + data.toString('latin1')).slice(0, maxBytes);
   });
+  return { exitCode: await command.ended, output };
+}
+
+async function endOf(channel: ClientChannel): Promise<number | undefined> {
+  const taken = new Promise<void>((resolve) => channel.once('end', () => resolve()));
+  const exitCode = await new Promise<number | undefined>((resolve) => {
+    channel.once('close', (code: unknown) => resolve(typeof code === 'number' ? code : undefined));
+  });
+  await taken;
+  return exitCode;
 }

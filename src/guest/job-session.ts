@@ -2,9 +2,15 @@
 // brought back. A broken connection is taken up again where it was, for as long as the guest lives.
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientChannel } from 'ssh2';
 import { VmbatchError } from '../util/errors.ts';
-import { type Connection, type ConnectionOptions, connect, finished } from './connection.ts';
+import {
+  type Connection,
+  ConnectionLost,
+  type ConnectionOptions,
+  connect,
+  outputOf,
+  type RemoteCommand,
+} from './connection.ts';
 import {
   followCommand,
   type LaunchOptions,
@@ -40,6 +46,10 @@ interface Output {
   received: number;
 }
 
+/** A connection that lasted this long was sound. */
+const SOUND_MS = 5_000;
+const MAX_LOST_IN_A_ROW = 20;
+
 export class JobSession {
   readonly #options: JobSessionOptions;
   readonly #outputs: readonly Output[];
@@ -63,8 +73,9 @@ export class JobSession {
    * watched over it. */
   async run(): Promise<JobEnd> {
     const begun = performance.now();
-    for (;;) {
+    for (let lostInARow = 0; ; ) {
       const connection = await this.#connect();
+      const connectedAt = performance.now();
       this.#connection = connection;
       try {
         if (!this.#started) {
@@ -75,13 +86,15 @@ export class JobSession {
         const exitCode = await this.#attend(connection);
         return { exitCode, reconnects: this.#reconnects, connectSeconds: this.#connectSeconds };
       } catch (error) {
-        // Channels fail in their own ways when their connection goes; anything else is final.
-        if (!(await isClosedSoon(connection))) throw error;
+        if (!(error instanceof ConnectionLost)) throw error;
+        lostInARow = performance.now() - connectedAt > SOUND_MS ? 1 : lostInARow + 1;
+        if (lostInARow > MAX_LOST_IN_A_ROW) throw brokenSession(error);
       } finally {
         this.#connection = undefined;
         connection.close();
       }
       this.#reconnects++;
+      await sleep(Math.min(50 * 2 ** (lostInARow - 1), 2_000));
     }
   }
 
@@ -121,17 +134,20 @@ export class JobSession {
   async #attend(connection: Connection): Promise<number> {
     for (const name of this.#pending.splice(0)) void this.#send(connection, name);
     // Listened to from the start: the job may be over already.
-    const over = finished(await connection.exec(watchCommand(this.#options.launch.directory)));
+    const over = outputOf(await connection.exec(watchCommand(this.#options.launch.directory)));
     const followers = await Promise.all(this.#outputs.map((output) => this.#follow(connection, output)));
-    const { output: said } = await over;
-    // What the followers have not brought yet is fetched by size: they are not waited for, and an SSH server
-    // may keep their channels open for as long as they would.
-    for (const follower of followers) follower.stop();
+    const stop = () => {
+      // What the followers have not brought yet is fetched by size: they are not waited for, and an SSH server
+      // may keep their channels open for as long as they would.
+      for (const follower of followers) follower.stop();
+    };
+    const { exitCode, output: said } = await connection.whileUp(over).finally(stop);
     const end = parseEnd(said);
     if (end !== undefined) {
       await this.#fetchRest(connection, end);
       return end.code;
     }
+    if (exitCode === undefined) throw new ConnectionLost();
     throw new VmbatchError({
       fault: 'job',
       code: 'job-untraceable',
@@ -141,22 +157,22 @@ export class JobSession {
   }
 
   async #launch(connection: Connection): Promise<void> {
-    const channel = await connection.exec('exec /bin/sh -s');
+    const { channel, ended } = await connection.exec('exec /bin/sh -s');
     let complaint = '';
     channel.stderr.on('data', (data: Buffer) => {
       complaint = (complaint + data.toString('latin1')).slice(-500);
     });
     // The channel stays open as long as the job runs: an SSH server may hang up on what it started.
-    const started = new Promise<boolean>((resolve) => {
+    const started = new Promise<boolean>((resolve, reject) => {
       let said = '';
       channel.on('data', (data: Buffer) => {
         said = (said + data.toString('latin1')).slice(0, 100);
         if (said.startsWith('started\n')) resolve(true);
       });
-      channel.once('close', () => resolve(false));
+      void ended.then((code) => (code === undefined ? reject(new ConnectionLost()) : resolve(false)));
     });
     channel.end(launchProgram(this.#options.launch));
-    if (await started) return;
+    if (await connection.whileUp(started)) return;
     throw new VmbatchError({
       fault: 'node',
       code: 'job-not-started',
@@ -180,10 +196,11 @@ export class JobSession {
       this.#outputs.map(async (output) => {
         const size = output.name === 'out' ? end.outBytes : end.errBytes;
         if (output.received >= size) return;
-        const channel = await connection.exec(restCommand(directory, output.name, output.received));
-        await flow(channel, output, size).ended;
-        // Less than that over a sound connection: the job has shortened its own output.
-        if (output.received < size && (await isClosedSoon(connection))) throw new Error('connection lost');
+        const rest = await connection.exec(restCommand(directory, output.name, output.received));
+        const { stop } = flow(rest, output, size);
+        const exitCode = await connection.whileUp(rest.ended).finally(stop);
+        // Less than that from a command that ended well: the job has shortened its own output.
+        if (output.received < size && exitCode === undefined) throw new ConnectionLost();
       }),
     );
   }
@@ -193,7 +210,8 @@ export class JobSession {
     // The job's process id is not known in the first moments after its start.
     for (let tries = 0; tries < 20; tries++) {
       try {
-        if ((await finished(await connection.exec(command))).exitCode === 0) return;
+        const done = outputOf(await connection.exec(command));
+        if ((await connection.whileUp(done)).exitCode === 0) return;
       } catch {
         this.#pending.push(name); // the next connection hands it on
         return;
@@ -216,13 +234,12 @@ function parseEnd(said: string): RecordedEnd | undefined {
 }
 
 interface Flow {
-  ended: Promise<void>;
   /** From now on nothing more is passed on or counted. */
   stop: () => void;
 }
 
-/** Passes a channel's data on, never faster than it is taken, and never beyond `limit` bytes in all. */
-function flow(channel: ClientChannel, output: Output, limit: number): Flow {
+/** Passes a command's stdout on, never faster than it is taken, and never beyond `limit` bytes in all. */
+function flow({ channel }: RemoteCommand, output: Output, limit: number): Flow {
   channel.stderr.resume();
   const pass = (part: Buffer) => {
     const wanted = part.subarray(0, Math.max(0, limit - output.received));
@@ -233,7 +250,6 @@ function flow(channel: ClientChannel, output: Output, limit: number): Flow {
   };
   channel.on('data', pass);
   return {
-    ended: new Promise((resolve) => channel.once('close', () => resolve())),
     stop: () => {
       channel.off('data', pass);
       channel.resume();
@@ -242,7 +258,12 @@ function flow(channel: ClientChannel, output: Output, limit: number): Flow {
   };
 }
 
-/** A channel may fail a moment before its connection is known to be gone. */
-function isClosedSoon(connection: Connection): Promise<boolean> {
-  return Promise.race([connection.closed.then(() => true), sleep(1_000).then(() => false)]);
+function brokenSession(cause: unknown): VmbatchError {
+  return new VmbatchError({
+    fault: 'node',
+    code: 'session-broken',
+    message: `the guest accepts connections and loses each of them, ${MAX_LOST_IN_A_ROW} in a row`,
+    hint: "the guest's console and its SSH server's log say more",
+    cause,
+  });
 }

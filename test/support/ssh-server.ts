@@ -1,7 +1,8 @@
 // An SSH server on loopback that runs commands on this machine as whoever runs the tests: a guest without a
 // virtual machine. It can lose its connections, and lie about who it is.
 import { spawn } from 'node:child_process';
-import type { AddressInfo } from 'node:net';
+import type { EventEmitter } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
 import ssh2 from 'ssh2';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
 
@@ -10,8 +11,8 @@ export interface TestServer {
   hostKey: string;
   /** The user's key, accepted by the server. */
   userKey: KeyPair;
-  /** Cuts every connection there is, as a network does. */
-  cut(): void;
+  /** Ends every connection there is: politely, or as when the machine behind it is gone. */
+  cut(how?: 'end' | 'reset'): void;
   /** Number of sessions that were accepted. */
   sessions(): number;
   close(): Promise<void>;
@@ -21,6 +22,7 @@ export async function startSshServer(): Promise<TestServer> {
   const host = generateKeyPair();
   const userKey = generateKeyPair();
   const clients = new Set<ssh2.Connection>();
+  const sockets = new Set<Socket>();
   let accepted = 0;
   const server = new ssh2.Server({ hostKeys: [host.privateKey] }, (client) => {
     clients.add(client);
@@ -55,14 +57,17 @@ export async function startSshServer(): Promise<TestServer> {
       });
     });
   });
+  // The server of the library does not hand out its sockets.
+  const { _srv: listener } = server as unknown as { _srv: EventEmitter };
+  listener.on('connection', (socket: Socket) => sockets.add(socket));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
     hostKey: host.publicKey,
     userKey,
-    cut: () => {
-      // The socket, not the protocol: nobody says goodbye when a network goes.
+    cut: (how = 'end') => {
       for (const client of clients) client.end();
+      if (how === 'reset') for (const socket of sockets) socket.resetAndDestroy();
     },
     sessions: () => accepted,
     close: () =>

@@ -1,4 +1,5 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -109,19 +110,22 @@ describe('JobSession', () => {
     expect(out.bytes.equals(expected)).toBe(true);
   });
 
-  it('takes a cut connection up again without losing or doubling output', async () => {
-    const job = session(
-      '#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do echo "line $i"; sleep 0.2; done; exit 3\n',
-    ).run();
-    await sleep(500);
-    server.cut();
-    await sleep(400);
-    server.cut();
-    const end = await job;
-    expect(end.exitCode).toBe(3);
-    expect(end.reconnects).toBeGreaterThanOrEqual(1);
-    expect(out.text).toBe([1, 2, 3, 4, 5, 6, 7, 8].map((i) => `line ${i}\n`).join(''));
-  });
+  it.each(['end', 'reset'] as const)(
+    'takes up a connection lost by %s without losing or doubling output',
+    async (how) => {
+      const job = session(
+        '#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do echo "line $i"; sleep 0.2; done; exit 3\n',
+      ).run();
+      await sleep(500);
+      server.cut(how);
+      await sleep(400);
+      server.cut(how);
+      const end = await job;
+      expect(end.exitCode).toBe(3);
+      expect(end.reconnects).toBeGreaterThanOrEqual(1);
+      expect(out.text).toBe([1, 2, 3, 4, 5, 6, 7, 8].map((i) => `line ${i}\n`).join(''));
+    },
+  );
 
   it('starts the job once, however often the connection breaks', async () => {
     const job = session(`#!/bin/sh\necho x >>${work}/starts; sleep 0.6\n`).run();
@@ -196,6 +200,28 @@ while :; do sleep 0.1; done
     };
     const lost = session('true\n', { connection, connectMs: 60_000, guestLives: () => false });
     await expect(lost.run()).rejects.toMatchObject({ code: 'guest-lost', fault: 'node' });
+  });
+
+  it('goes on trying while something accepts connections and resets them', async () => {
+    let accepted = 0;
+    const resetting = createServer((socket) => {
+      accepted++;
+      socket.resetAndDestroy();
+    });
+    await new Promise<void>((resolve) => resetting.listen(0, '127.0.0.1', resolve));
+    const { port } = resetting.address() as AddressInfo;
+    const connection = {
+      host: '127.0.0.1',
+      port,
+      user: 'alice',
+      privateKey: server.userKey.privateKey,
+      hostKey: server.hostKey,
+      timeoutMs: 5_000,
+    };
+    const unlucky = session('true\n', { connection, connectMs: 1_000 }).run();
+    await expect(unlucky).rejects.toMatchObject({ code: 'guest-unreachable', fault: 'node' });
+    expect(accepted).toBeGreaterThan(2);
+    resetting.close();
   });
 
   it('says that the guest has no such shell', async () => {
