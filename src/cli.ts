@@ -1,5 +1,5 @@
 // The program's door: picks a command and loads only that one. Nothing heavy may be imported here.
-import { FAULT_OUTCOMES, formatError, toVmbatchError } from './util/errors.ts';
+import { FAULT_OUTCOMES, toVmbatchError } from './util/errors.ts';
 
 declare const VMBATCH_VERSION: string;
 
@@ -80,14 +80,11 @@ async function start(argv: string[]): Promise<number> {
   return (await command.load()).main(rest);
 }
 
-/** Tells the reader what failed. A bug comes with its stack, in terms of the TypeScript sources. */
+/** Tells the reader what failed, and gives the exit code that goes with it. */
 async function explain(thrown: unknown): Promise<number> {
   const error = toVmbatchError(thrown);
-  process.stderr.write(`${formatError(error)}\n`);
-  if (error.fault === 'bug' && error.stack !== undefined) {
-    const { mapStack } = await import('./util/stack.ts');
-    process.stderr.write(`${mapStack(error.stack)}\n`);
-  }
+  const { reportError } = await import('./util/report.ts');
+  process.stderr.write(`${reportError(error)}\n`);
   return FAULT_OUTCOMES[error.fault].commandExit;
 }
 

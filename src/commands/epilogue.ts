@@ -1,31 +1,64 @@
-// vmbatch epilogue [--config FILE] and the eleven arguments of TORQUE's epilogue
-import { loadNodeConfig } from '../config/node.ts';
-import { openNode, takeConfigOption } from '../node/environment.ts';
+// vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
+import { existsSync } from 'node:fs';
+import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
+import { readQueueList } from '../node/queue-list.ts';
+import { jobPaths } from '../node/record.ts';
 import { parseEpilogueArguments } from '../torque/hook-arguments.ts';
+import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
+import { NO_LOG } from '../util/log.ts';
+import { exitUnlessDecided, reportError } from '../util/report.ts';
 
-const HELP = `usage: vmbatch epilogue [--config FILE] JOBID USER GROUP NAME SESSION RESOURCES USED QUEUE ACCOUNT EXIT SCRIPT
+const HELP = `usage: vmbatch epilogue [--config FILE] [--state DIR]
+       JOBID USER GROUP NAME SESSION RESOURCES USED QUEUE ACCOUNT EXIT SCRIPT
 
 TORQUE's epilogue, called by the shim that 'vmbatch hooks install' puts in place: destroys the guest of the job
 and removes all that was made for it. Exit codes (TORQUE ignores them): 0 nothing is left, 3 something is.
 `;
+
+/** For a hypervisor that does not answer, where no node file says how long to wait. */
+const VIRSH_MS = 60_000;
 
 export async function main(argv: string[]): Promise<number> {
   if (argv[0] === '--help') {
     process.stdout.write(HELP);
     return 0;
   }
-  const { file, rest } = takeConfigOption(argv);
-  const config = loadNodeConfig(file);
+  exitUnlessDecided(FAULT_OUTCOMES.node.commandExit);
+  const { configFile, state, rest } = takeHookOptions(argv);
   const hook = parseEpilogueArguments(rest);
-  if (!config.queues.includes(hook.queue)) return 0;
-  const node = await openNode(config, hook.jobId);
+  const known = existsSync(jobPaths(state, hook.jobId).directory);
+  const config = readConfig(configFile, known);
+  // A job that has a record had a guest, whatever the node file says of its queue by now.
+  const served = config?.queues ?? readQueueList(state) ?? [];
+  if (!known && !served.includes(hook.queue)) return 0;
+  const log = config === undefined ? NO_LOG : await openNodeLog(config.log, hook.jobId);
   try {
-    return (await endGuest({ ...node, hook })) ? 0 : 3;
-  } catch (error) {
-    node.log.write('error', error instanceof Error ? error.message : String(error));
+    const timeoutMs = config?.timeouts.virshMs ?? VIRSH_MS;
+    const done = await endGuest({
+      state,
+      hook,
+      log,
+      openHypervisor: (uri) => openHypervisor(uri, timeoutMs),
+    });
+    return done ? 0 : FAULT_OUTCOMES.node.commandExit;
+  } catch (thrown) {
+    const error = toVmbatchError(thrown, 'node');
+    log.write('error', reportError(error));
     throw error;
   } finally {
-    await node.log.close();
+    await log.close();
+  }
+}
+
+/** The node file, if it can be had: an undo goes by the record, not by it. Its faults are told only where there
+ * is something to undo: what is written to stderr reaches the users of other queues. */
+function readConfig(file: string, tell: boolean): NodeConfig | undefined {
+  try {
+    return loadNodeConfig(file);
+  } catch (error) {
+    if (tell) process.stderr.write(`${reportError(toVmbatchError(error, 'node'))}\n`);
+    return undefined;
   }
 }

@@ -1,8 +1,10 @@
 // vmbatch run --state DIR SHELL: what the job starter becomes, as the job's user
 import { readFileSync } from 'node:fs';
-import { runJob } from '../node/run-job.ts';
+import { JOB_SIGNALS } from '../guest/remote-programs.ts';
+import { readEnvironment, runJob } from '../node/run-job.ts';
 import { checkJobId } from '../torque/hook-arguments.ts';
-import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { FAULT_OUTCOMES, VmbatchError } from '../util/errors.ts';
+import { exitUnlessDecided } from '../util/report.ts';
 
 const HELP = `usage: vmbatch run --state DIR SHELL   (environment: the job's; stdin: the path of the job script)
 
@@ -21,21 +23,19 @@ export async function main(argv: string[]): Promise<number> {
   }
   if (option !== '--state' || state === undefined || shell === undefined || rest.length > 0)
     throw new VmbatchError({ fault: 'node', code: 'usage', message: 'run: see vmbatch run --help' });
-  process.on('uncaughtException', (thrown) => {
-    process.stderr.write(`${formatError(toVmbatchError(thrown))}\n`);
-    process.exit(FAULT_OUTCOMES.bug.starterExit);
-  });
+  exitUnlessDecided(FAULT_OUTCOMES.bug.starterExit);
   const result = await runJob({
     state,
     jobId: checkJobId(process.env['PBS_JOBID']),
     shell,
     line: readFileSync(0, 'latin1'),
-    environment: process.env,
+    environment: readEnvironment(),
     stdout: process.stdout,
     stderr: process.stderr,
+    umask: process.umask(),
     onSignal: (listener) => {
-      process.on('SIGTERM', () => listener('TERM'));
-      process.on('SIGINT', () => listener('INT'));
+      // Listening to USR1 also keeps Node from opening its debugger to whoever is on this node.
+      for (const name of JOB_SIGNALS) process.on(`SIG${name}`, () => listener(name));
     },
   });
   if (result.diedOf !== undefined) {

@@ -114,6 +114,8 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
         return !mismatch;
       },
     });
+    // Short requests and answers, one after the other: each would wait for the one before to be acknowledged.
+    client.setNoDelay(true);
   });
 }
 

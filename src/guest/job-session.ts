@@ -13,6 +13,7 @@ import {
 } from './connection.ts';
 import {
   followCommand,
+  type JobSignal,
   type LaunchOptions,
   launchProgram,
   restCommand,
@@ -55,10 +56,11 @@ export class JobSession {
   readonly #outputs: readonly Output[];
   #connection: Connection | undefined;
   #started = false;
+  #abandoned = false;
   #reconnects = 0;
   #connectSeconds = 0;
   /** Signals that came while there was nobody to hand them to. */
-  #pending: ('TERM' | 'INT')[] = [];
+  #pending: JobSignal[] = [];
 
   constructor(options: JobSessionOptions) {
     this.#options = options;
@@ -86,7 +88,7 @@ export class JobSession {
         const exitCode = await this.#attend(connection);
         return { exitCode, reconnects: this.#reconnects, connectSeconds: this.#connectSeconds };
       } catch (error) {
-        if (!(error instanceof ConnectionLost)) throw error;
+        if (!(error instanceof ConnectionLost) || this.#abandoned) throw error;
         lostInARow = performance.now() - connectedAt > SOUND_MS ? 1 : lostInARow + 1;
         if (lostInARow > MAX_LOST_IN_A_ROW) throw brokenSession(error);
       } finally {
@@ -98,8 +100,14 @@ export class JobSession {
     }
   }
 
+  /** Lets go of the guest: nothing more comes from it, and nothing keeps this process from ending. */
+  abandon(): void {
+    this.#abandoned = true;
+    this.#connection?.close();
+  }
+
   /** Hands a signal on to the job's process group: now, or as soon as there is a connection and a job. */
-  async signal(name: 'TERM' | 'INT'): Promise<void> {
+  async signal(name: JobSignal): Promise<void> {
     if (this.#connection === undefined || !this.#started) {
       this.#pending.push(name);
       return;
@@ -205,7 +213,7 @@ export class JobSession {
     );
   }
 
-  async #send(connection: Connection, name: 'TERM' | 'INT'): Promise<void> {
+  async #send(connection: Connection, name: JobSignal): Promise<void> {
     const command = signalCommand(this.#options.launch.directory, name);
     // The job's process id is not known in the first moments after its start.
     for (let tries = 0; tries < 20; tries++) {

@@ -7,17 +7,23 @@
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';
 
+/** The signals that are handed on from the job starter to the job. */
+export const JOB_SIGNALS = ['TERM', 'INT', 'HUP', 'USR1', 'USR2'] as const;
+export type JobSignal = (typeof JOB_SIGNALS)[number];
+
 export interface LaunchOptions {
   /** The folder of the job in the guest. */
   directory: string;
   /** File name and content of the job script; the name keeps what `$0` shows. */
   scriptName: string;
   script: Uint8Array;
-  /** What the mom would have written on the shell's stdin behind the script's path: `-F` arguments. */
+  /** What the mom would have written on the shell's stdin behind the script's path: `-F` arguments. This, and all
+   * text of the environment, is a byte string: a character a byte. */
   scriptArguments: string;
   environment: Readonly<Record<string, string>>;
   /** Content of the mom's node file, if there is one. */
   nodeFile: Uint8Array | undefined;
+  umask: number;
   shell: string;
   /** As a login shell, which is how the mom starts the user's own. */
   login: boolean;
@@ -34,21 +40,25 @@ export function launchProgram(options: LaunchOptions): string {
     'job-launch.sh',
     {
       ...options,
+      umask: options.umask.toString(8).padStart(4, '0'),
       scriptBase64: base64(options.script),
       nodeFileBase64: options.nodeFile === undefined ? undefined : base64(options.nodeFile),
-      environmentBase64: base64(Buffer.from(environmentScript(options.environment))),
+      environmentBase64: base64(Buffer.from(environmentScript(options.environment), 'latin1')),
       inputBase64: base64(
-        Buffer.from(`${options.directory}/${options.scriptName}${options.scriptArguments}\n`),
+        Buffer.from(`${options.directory}/${options.scriptName}${options.scriptArguments}\n`, 'latin1'),
       ),
     },
     'sh',
   );
 }
 
+/** Variables that are a shell's own; setting one may end it. */
+const SHELLS_OWN = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID']);
+
 /** `export` lines. Names that no shell can hold are left out, as every shell does with its environment. */
 function environmentScript(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
-    .filter(([name, value]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !value.includes('\0'))
+    .filter(([name]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SHELLS_OWN.has(name))
     .map(([name, value]) => `export ${name}=${shellQuote(value)}\n`)
     .join('');
 }
@@ -72,8 +82,10 @@ export function restCommand(directory: string, stream: 'out' | 'err', offset: nu
 }
 
 /** Sends a signal to the job's process group. */
-export function signalCommand(directory: string, signal: 'TERM' | 'INT'): string {
-  return shell(`read -r pid <"$1/pid" && : >"$1/signalled" && kill -s ${signal} -- "-$pid"`, directory);
+export function signalCommand(directory: string, signal: JobSignal): string {
+  // Only what is to end the job gives it time to end; the mark tells the one that watches over it.
+  const mark = signal === 'TERM' || signal === 'INT' ? ': >"$1/signalled" && ' : '';
+  return shell(`read -r pid <"$1/pid" && ${mark}kill -s ${signal} -- "-$pid"`, directory);
 }
 
 function shell(program: string, directory: string): string {

@@ -1,16 +1,10 @@
 // What the prologue leaves for the job starter, which runs as the job's user: how to reach the guest; and what
 // the starter leaves for the epilogue: how the job ended. Both files stand in a folder of root's.
-import { chownSync } from 'node:fs';
+import { chownSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
-import {
-  makeDirectory,
-  readForeignFile,
-  removeDirectory,
-  removeFile,
-  writeFileAtomic,
-} from '../util/files.ts';
+import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.ts';
 
 const SESSION = z.object({
   version: z.literal(1),
@@ -99,11 +93,9 @@ export function readOutcome(paths: SessionPaths, ownerUid: number): Outcome | un
   }
 }
 
-/** Removes both files and the folder, by name: nothing else can be in it. */
+/** Removes the folder with both files, and what a killed prologue may have left half-written. */
 export function removeSession(paths: SessionPaths): void {
-  removeFile(paths.session);
-  removeFile(paths.outcome);
-  removeDirectory(paths.directory);
+  rmSync(paths.directory, { recursive: true, force: true });
 }
 
 function parseJson(content: Buffer): unknown {

@@ -1,6 +1,6 @@
 // The host's process of a guest, found in /proc: tells without any help that a guest died, and ends a guest
 // when libvirt cannot.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GuestProcess } from './port.ts';
 
@@ -13,11 +13,14 @@ export function findGuestProcess(name: string): GuestProcess | undefined {
   });
 }
 
-/** The first process whose command line, word by word, is what is looked for. */
-export function findProcess(matches: (words: readonly string[]) => boolean): GuestProcess | undefined {
+/** The first process whose command line, word by word, and owner are what is looked for. */
+export function findProcess(
+  matches: (words: readonly string[], uid: number) => boolean,
+): GuestProcess | undefined {
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    if (!matches(readProc(`/proc/${entry}/cmdline`)?.split('\0') ?? [])) continue;
+    const words = readProc(`/proc/${entry}/cmdline`)?.split('\0') ?? [];
+    if (!matches(words, statSync(`/proc/${entry}`, { throwIfNoEntry: false })?.uid ?? -1)) continue;
     const startTicks = startTicksOf(Number(entry));
     if (startTicks !== undefined) return { pid: Number(entry), startTicks };
   }
@@ -41,18 +44,19 @@ export function startTicksOf(pid: number): number | undefined {
   return Number.isInteger(ticks) ? ticks : undefined;
 }
 
-/** SIGKILL, then waits up to 5 s for the process to be gone. */
-export async function stopGuestProcess(guest: GuestProcess): Promise<void> {
+/** SIGKILL, then waits up to 5 s for the process to be gone; false if it still is there. */
+export async function stopGuestProcess(guest: GuestProcess): Promise<boolean> {
   for (let tries = 0; tries < 100 && processRuns(guest); tries++) {
     if (tries % 20 === 0) {
       try {
         process.kill(guest.pid, 'SIGKILL');
       } catch {
-        return; // gone between the look and the signal
+        break; // gone between the look and the signal
       }
     }
     await sleep(50);
   }
+  return !processRuns(guest);
 }
 
 function readProc(path: string): string | undefined {

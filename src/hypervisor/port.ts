@@ -13,8 +13,9 @@ export interface GuestProcess {
 
 export interface Hypervisor {
   /** Starts a transient domain: it leaves no definition behind when it ends.
+   * @param limitMs give up after that; the hypervisor may still come to an end of it by itself.
    * @throws VmbatchError `node`: hypervisor not reachable, or the domain refused. */
-  create(xmlFile: string): Promise<void>;
+  create(xmlFile: string, limitMs: number): Promise<void>;
   /** Ends the domain at once and waits until it is gone. No error if there is none.
    * @throws VmbatchError `node` if it may still run. */
   destroy(name: string): Promise<void>;

@@ -7,7 +7,7 @@ import type { Hypervisor } from './port.ts';
 export interface VirshOptions {
   /** libvirt connection, such as `qemu:///system`. */
   uri: string;
-  /** For each call of virsh. */
+  /** For each call of virsh that is not given less. */
   timeoutMs: number;
   run: Run;
 }
@@ -18,10 +18,13 @@ const NO_SUCH_DOMAIN =
 const NOT_REACHABLE =
   /failed to connect to the hypervisor|Failed to connect socket|Connection refused|End of file while reading/i;
 
+/** An epilogue has more to do than to wait for a libvirtd that hangs. */
+const DESTROY_LIMIT_MS = 10_000;
+
 export function openVirsh(options: VirshOptions): Hypervisor {
-  const virsh = (args: readonly string[]): Promise<RunResult> =>
+  const virsh = (args: readonly string[], limitMs = options.timeoutMs): Promise<RunResult> =>
     options.run('virsh', ['--quiet', '--connect', options.uri, ...args], {
-      timeoutMs: options.timeoutMs,
+      timeoutMs: Math.min(options.timeoutMs, limitMs),
       env: { ...process.env, LC_ALL: 'C.UTF-8' },
     });
 
@@ -41,18 +44,19 @@ export function openVirsh(options: VirshOptions): Hypervisor {
   };
 
   return {
-    async create(xmlFile) {
-      const result = await virsh(['create', xmlFile]);
+    async create(xmlFile, limitMs) {
+      const result = await virsh(['create', xmlFile], limitMs);
       if (result.exitCode !== 0) throw failed('libvirt did not start the domain', result);
     },
 
     async destroy(name) {
-      const result = await virsh(['destroy', name]);
+      const result = await virsh(['destroy', name], DESTROY_LIMIT_MS);
       if (result.exitCode === 0 || NO_SUCH_DOMAIN.test(result.stderr)) return;
       // libvirt cannot help: the guest must not outlive its job, so its process is ended directly.
       const guest = findGuestProcess(name);
-      if (guest !== undefined) await stopGuestProcess(guest);
-      if (guest === undefined && !NOT_REACHABLE.test(result.stderr) && !result.timedOut)
+      const ended = guest === undefined ? undefined : await stopGuestProcess(guest);
+      const silent = NOT_REACHABLE.test(result.stderr) || result.timedOut || result.notFound;
+      if (ended === false || (ended === undefined && !silent))
         throw failed(`libvirt did not destroy the domain ${name}`, result);
     },
 

@@ -1,34 +1,46 @@
-// What the node's commands share: the node file, the hypervisor, the log.
+// What the node's commands share: their options, the hypervisor and the log.
 import { mkdirSync } from 'node:fs';
-import type { NodeConfig } from '../config/node.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
-import { VmbatchError } from '../util/errors.ts';
-import { type Log, openLog } from '../util/log.ts';
+import { toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { type Log, NO_LOG, openLog } from '../util/log.ts';
 import { run } from '../util/run.ts';
 
 export const DEFAULT_NODE_FILE = '/etc/vmbatch/node.yaml';
+const DEFAULT_STATE = '/var/lib/vmbatch';
 
-export interface NodeEnvironment {
-  config: NodeConfig;
-  hypervisor: Hypervisor;
-  log: Log;
+/** What stands before a hook's own arguments, which may look like options. */
+export interface HookOptions {
+  configFile: string;
+  /** The state directory that the shims were installed for. */
+  state: string;
+  rest: string[];
 }
 
-export async function openNode(config: NodeConfig, jobId: string): Promise<NodeEnvironment> {
-  mkdirSync(config.log, { recursive: true, mode: 0o750 });
-  return {
-    config,
-    hypervisor: openVirsh({ uri: config.hypervisor.uri, timeoutMs: config.timeouts.virshMs, run }),
-    log: await openLog(config.log, jobId),
-  };
+export function takeHookOptions(argv: readonly string[]): HookOptions {
+  const options: HookOptions = { configFile: DEFAULT_NODE_FILE, state: DEFAULT_STATE, rest: [...argv] };
+  for (;;) {
+    const [name, value] = options.rest;
+    if (name !== '--config' && name !== '--state') return options;
+    if (value === undefined)
+      throw new VmbatchError({ fault: 'node', code: 'usage', message: `${name} needs a value` });
+    if (name === '--config') options.configFile = value;
+    else options.state = value;
+    options.rest.splice(0, 2);
+  }
 }
 
-/** Splits `--config FILE` from what follows; the hooks' own arguments may look like options. */
-export function takeConfigOption(argv: readonly string[]): { file: string; rest: string[] } {
-  if (argv[0] !== '--config') return { file: DEFAULT_NODE_FILE, rest: [...argv] };
-  const [, file, ...rest] = argv;
-  if (file === undefined)
-    throw new VmbatchError({ fault: 'node', code: 'usage', message: '--config needs a file' });
-  return { file, rest };
+/** Opens the log; one that cannot be opened is done without, and said so on stderr. */
+export async function openNodeLog(directory: string, jobId: string): Promise<Log> {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o750 });
+    return await openLog(directory, jobId);
+  } catch (error) {
+    process.stderr.write(`vmbatch: no log in ${directory}: ${toVmbatchError(error).message}\n`);
+    return NO_LOG;
+  }
+}
+
+export function openHypervisor(uri: string, timeoutMs: number): Hypervisor {
+  return openVirsh({ uri, timeoutMs, run });
 }

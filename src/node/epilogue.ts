@@ -2,7 +2,6 @@
 // while the prologue still runs, twice, or when nothing was made.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NodeConfig } from '../config/node.ts';
 import { readOutcome, sessionPaths } from '../guest/session-file.ts';
 import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
@@ -10,13 +9,14 @@ import type { EpilogueArguments } from '../torque/hook-arguments.ts';
 import { errnoOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { appendHistory } from './history.ts';
-import { type JobPaths, jobPaths, readRecord } from './record.ts';
+import { type JobPaths, jobPaths, readRecord, removeJobDirectory } from './record.ts';
 import { undo } from './undo.ts';
 
 export interface EpilogueOptions {
-  config: NodeConfig;
+  state: string;
   hook: EpilogueArguments;
-  hypervisor: Hypervisor;
+  /** For the connection that the record names: the node file may be another by now, or broken. */
+  openHypervisor: (uri: string) => Hypervisor;
   log: Log;
 }
 
@@ -27,29 +27,30 @@ const PROLOGUE_GRACE_MS = 8_000;
 /** Removes all that the record of the job speaks of.
  * @returns whether everything is gone; what is not stays in the record. */
 export async function endGuest(options: EpilogueOptions): Promise<boolean> {
-  const { config, hook, log } = options;
+  const { state, hook, log } = options;
   const begun = performance.now();
-  const paths = jobPaths(config.state, hook.jobId);
+  const paths = jobPaths(state, hook.jobId);
   // Without a record there may be a prologue that has not come to make one.
   const marked = markEnded(paths);
   const prologue = (marked ? readRecord(paths)?.prologue : undefined) ?? findPrologue(hook.jobId);
   if (prologue !== undefined) await stopPrologue(prologue, log);
   // Read again: the prologue may have gone on, or have undone everything itself.
   const record = readRecord(paths);
-  if (record === undefined) return true;
+  if (record === undefined) {
+    removeJobDirectory(paths);
+    return true;
+  }
 
-  const outcome = readOutcome(sessionPaths(config.state, hook.jobId), record.uid);
-  const failures = await undo({ ...options, paths, record }, config.timeouts.epilogueMs);
+  const outcome = readOutcome(sessionPaths(state, hook.jobId), record.uid);
+  const hypervisor = options.openHypervisor(record.uri);
+  const failures = await undo({ state, paths, record, hypervisor });
   record.seconds['epilogue'] = Math.round(performance.now() - begun) / 1000;
-  appendHistory(config.state, record, { exitStatus: hook.exitStatus, outcome });
+  appendHistory(state, record, { exitStatus: hook.exitStatus, outcome });
   for (const failure of failures)
     log.write('error', `left over: ${failure.step}: ${failure.error.message}`, { code: failure.error.code });
   if (outcome?.message !== undefined) log.write('warn', outcome.message, { fault: outcome.fault });
-  log.write('info', 'the guest is gone', {
-    exitStatus: hook.exitStatus,
-    exitCode: outcome?.exitCode,
-    ...record.seconds,
-  });
+  const ended = { exitStatus: hook.exitStatus, exitCode: outcome?.exitCode, ...record.seconds };
+  if (failures.length === 0) log.write('info', 'the guest is gone', ended);
   return failures.length === 0;
 }
 
@@ -64,10 +65,15 @@ function markEnded(paths: JobPaths): boolean {
   }
 }
 
+/** The prologue of a job by its command line: the shim (`sh …/prologue JOBID …`) or what it becomes (`node
+ * vmbatch prologue [--option VALUE] … JOBID …`). Root's only: a job may name itself and its processes as it likes. */
 function findPrologue(jobId: string): GuestProcess | undefined {
-  return findProcess(
-    (words) => words.includes(jobId) && words.some((word) => word.split('/').at(-1) === 'prologue'),
-  );
+  return findProcess((words, uid) => {
+    const shim = words[1]?.split('/').at(-1) === 'prologue' && words[2] === jobId;
+    let first = 3;
+    while (words[first]?.startsWith('--')) first += 2;
+    return uid === 0 && (shim || (words[2] === 'prologue' && words[first] === jobId));
+  });
 }
 
 async function stopPrologue(prologue: GuestProcess, log: Log): Promise<void> {
@@ -78,6 +84,15 @@ async function stopPrologue(prologue: GuestProcess, log: Log): Promise<void> {
   while (processRuns(prologue) && performance.now() < deadline) await sleep(20);
   if (!processRuns(prologue)) return;
   log.write('warn', 'the prologue did not end in time and is killed');
-  process.kill(prologue.pid, 'SIGKILL');
+  killSession(prologue.pid);
   while (processRuns(prologue) && performance.now() < deadline + 2_000) await sleep(20);
+}
+
+/** The mom starts a hook in a session of its own, so its programs go with it. */
+function killSession(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    process.kill(pid, 'SIGKILL'); // it leads no process group
+  }
 }

@@ -39,6 +39,7 @@ export function installHooks(options: HookInstallation): string[] {
     vmbatch: options.vmbatch,
     config: options.configFile,
     state: options.config.state,
+    queues: options.config.queues.join(' '),
   };
   const targets = {
     prologue: join(options.momDirectory, 'prologue'),
@@ -46,7 +47,7 @@ export function installHooks(options: HookInstallation): string[] {
     'job-starter': options.jobStarter,
   };
   for (const path of Object.values(targets)) checkOurs(path);
-  writeQueueList(options.config);
+  writeQueueList(options.config, options.configFile);
   for (const name of SHIMS) {
     const text = renderShim(readFileSync(resourcePath(`share/hooks/${name}`), 'utf8'), values);
     mkdirSync(dirname(targets[name]), { recursive: true });

@@ -22,6 +22,7 @@ import {
   jobPaths,
   prepareState,
   readRecord,
+  removeJobDirectory,
   writeRecord,
 } from './record.ts';
 import { STEPS, type StartingJob } from './steps.ts';
@@ -32,7 +33,7 @@ export interface PrologueOptions {
   hook: HookArguments;
   /** Processors that TORQUE gave the job on this node (`PBS_NUM_PPN`). */
   ppn: number;
-  /** Milliseconds after which the mom kills us. */
+  /** Milliseconds from our start after which the mom kills us. */
   limitMs: number;
   hypervisor: Hypervisor;
   run: Run;
@@ -45,44 +46,37 @@ export interface PrologueOptions {
 
 /** A job script is text; the rest of a self-extracting one is not ours to read. */
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
-/** What it takes to undo a start and to be through before the mom's own deadline. */
-const RESERVE_MS = 5_000;
 
 /** Makes the guest; when it returns the job starter finds a session.
  * @throws VmbatchError whose fault decides the prologue's exit code. Nothing is left then. */
 export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
-  const { config, hook, log } = options;
+  const { config, hook, log, limitMs, hypervisor } = options;
+  const { state } = config;
   const begun = performance.now();
-  prepareState(config.state);
-  const paths = jobPaths(config.state, hook.jobId);
+  prepareState(state);
+  const paths = jobPaths(state, hook.jobId);
   await undoEarlierStart(options, paths);
-
   const account = await findAccount(hook.user);
   const record = newRecord(options, account);
-  makeDirectory(paths.directory, 0o711);
-  writeRecord(paths, record);
-
   const secondsSince = () => Math.round(performance.now() - begun) / 1000;
+  // Time to undo must be left before the mom kills us.
+  const giveUpAt = limitMs - Math.min(15_000, limitMs / 4);
   try {
     const request = decideRequest(options, account);
-    record.request = {
-      image: request.imageName,
-      vcpus: request.vcpus,
-      memoryBytes: request.memoryBytes,
-    };
+    record.request = { image: request.imageName, vcpus: request.vcpus, memoryBytes: request.memoryBytes };
+    makeDirectory(paths.directory, 0o711);
+    writeRecord(paths, record);
     log.write('info', `starting a guest for ${hook.user}`, { queue: hook.queue, ...record.request });
     await acquireAll({
       ...options,
+      state,
       paths,
       record,
       account,
       request,
       jobKey: generateKeyPair(),
       hostKey: generateKeyPair(),
-      readyDeadlineMs: Math.max(
-        1_000,
-        Math.min(config.timeouts.readyMs, options.limitMs - RESERVE_MS - (performance.now() - begun)),
-      ),
+      remainingMs: () => Math.max(100, giveUpAt - (performance.now() - begun)),
       guest: undefined,
     });
     record.seconds['prologue'] = secondsSince();
@@ -90,16 +84,16 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
     log.write('info', 'the guest is ready', record.seconds);
     return record;
   } catch (thrown) {
-    const error = toVmbatchError(thrown);
+    const error = toVmbatchError(thrown, 'node');
     record.seconds['prologue'] = secondsSince();
     // The guest's last words, before its console goes.
     const said = consoleTail(paths.console);
-    const failures = await undo({ ...options, paths, record }, config.timeouts.epilogueMs);
+    const failures = await undo({ state, paths, record, hypervisor });
     for (const failure of failures)
       log.write('error', `left over: ${failure.step}: ${failure.error.message}`, {
         code: failure.error.code,
       });
-    appendHistory(config.state, record, { fault: error.fault, code: error.code, message: error.message });
+    appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
     if (said.length === 0 || !['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
     throw new VmbatchError({
       ...error,
@@ -113,9 +107,10 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
 async function undoEarlierStart(options: PrologueOptions, paths: JobPaths): Promise<void> {
   if (!existsSync(paths.directory)) return;
   const record = readRecord(paths);
-  if (record === undefined) return;
+  // Without a record nothing was acquired; an epilogue's mark may stand there.
+  if (record === undefined) return removeJobDirectory(paths);
   options.log.write('warn', 'undoing what an earlier start of this job left');
-  const [failure] = await undo({ ...options, paths, record }, options.config.timeouts.epilogueMs);
+  const [failure] = await undo({ ...options, state: options.config.state, paths, record });
   if (failure !== undefined) throw failure.error;
 }
 
@@ -128,6 +123,8 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
     uid: account.uid,
     gid: account.gid,
     queue: hook.queue,
+    uri: config.hypervisor.uri,
+    undoMs: config.timeouts.epilogueMs,
     domain: `vmbatch-${hook.jobId}`,
     nonce,
     readyFile: join(config.readyDirectory, `${hook.jobId}.${nonce}`),

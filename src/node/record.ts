@@ -7,7 +7,7 @@ import { VmbatchError } from '../util/errors.ts';
 import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.ts';
 
 /** In the order in which they are acquired; released the other way round. */
-export const STEP_NAMES = ['port', 'overlay', 'context', 'ready-file', 'domain', 'boot', 'session'] as const;
+export const STEP_NAMES = ['ready-file', 'port', 'overlay', 'context', 'domain', 'boot', 'session'] as const;
 export type StepName = (typeof STEP_NAMES)[number];
 
 const PROCESS = z.object({ pid: z.int(), startTicks: z.int() });
@@ -18,6 +18,9 @@ const RECORD = z.object({
   uid: z.int(),
   gid: z.int(),
   queue: z.string(),
+  /** What it takes to undo without the node file, which may change or break meanwhile. */
+  uri: z.string(),
+  undoMs: z.number(),
   /** The domain's name. */
   domain: z.string(),
   nonce: z.string(),

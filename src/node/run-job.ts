@@ -1,8 +1,10 @@
 // The job starter's work: the job script, in the guest, with what the mom would have given it on the host.
 import { readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { JobSession } from '../guest/job-session.ts';
+import type { JobSignal } from '../guest/remote-programs.ts';
 import { type Outcome, readSession, sessionPaths } from '../guest/session-file.ts';
 import { processRuns } from '../hypervisor/guest-process.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -14,27 +16,28 @@ export interface RunJobOptions {
   shell: string;
   /** The one line on our stdin: path of the script, then `-F` arguments. */
   line: string;
-  environment: NodeJS.ProcessEnv;
+  /** Byte strings, a character a byte. */
+  environment: Readonly<Record<string, string>>;
   stdout: Writable;
   stderr: Writable;
   /** Calls back for SIGTERM and SIGINT of ours. */
-  onSignal: (listener: (name: 'TERM' | 'INT') => void) => void;
+  onSignal: (listener: (name: JobSignal) => void) => void;
+  /** The mom's, which `qsub -W umask=` decides. */
+  umask: number;
 }
 
 export interface JobResult {
   exitCode: number;
   /** The signal of which we should die as the job did, for the mom to see it as it would without us. */
-  diedOf: 'SIGTERM' | 'SIGINT' | undefined;
+  diedOf: NodeJS.Signals | undefined;
 }
-
-const SIGNALS = { TERM: { name: 'SIGTERM', exitCode: 143 }, INT: { name: 'SIGINT', exitCode: 130 } } as const;
 
 /** Runs the job to its end and leaves its outcome for the epilogue. Never throws: what goes wrong is told on
  * the job's stderr and by the exit code that goes with the fault. */
 export async function runJob(options: RunJobOptions): Promise<JobResult> {
   const begun = performance.now();
   const paths = sessionPaths(options.state, options.jobId);
-  const signals: ('TERM' | 'INT')[] = [];
+  const signals: JobSignal[] = [];
   let session: JobSession | undefined;
   options.onSignal((name) => {
     signals.push(name);
@@ -45,15 +48,19 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     const known = readSession(paths, options.jobId);
     const { script, name, rest } = readScript(options);
     const { guest } = known;
+    // Where /proc shows users only their own processes, the guest's tells nothing.
+    const seen = guest !== undefined && processRuns(guest);
     session = new JobSession({
       connection: { ...known, timeoutMs: 20_000 },
       launch: {
-        directory: `/var/tmp/vmbatch-${options.jobId}`,
+        // The user's shell reads it as part of a command line: an array job's brackets mean something there.
+        directory: `/var/tmp/vmbatch-${options.jobId.replace(/[^A-Za-z0-9.-]/g, '-')}`,
         scriptName: name,
         script,
         scriptArguments: rest,
         environment: jobEnvironment(options.environment),
         nodeFile: readNodeFile(options.environment['PBS_NODEFILE']),
+        umask: options.umask,
         shell: options.shell,
         login: options.shell === known.loginShell,
       },
@@ -61,19 +68,20 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
       stderr: options.stderr,
       connectMs: known.connectMs,
       reconnectMs: known.reconnectMs,
-      guestLives: () => guest === undefined || processRuns(guest),
+      guestLives: () => !seen || processRuns(guest),
     });
     for (const signal of signals) void session.signal(signal);
-    const end = await session.run();
+    const end = await Promise.race([session.run(), outputFailure(options)]);
     const all = (performance.now() - begun) / 1000;
     leave({
       exitCode: end.exitCode,
       reconnects: end.reconnects,
       seconds: { connect: round(end.connectSeconds), job: round(all - end.connectSeconds) },
     });
-    const died = signals.find((signal) => SIGNALS[signal].exitCode === end.exitCode);
-    return { exitCode: end.exitCode, diedOf: died === undefined ? undefined : SIGNALS[died].name };
+    const died = signals.find((signal) => 128 + constants.signals[`SIG${signal}`] === end.exitCode);
+    return { exitCode: end.exitCode, diedOf: died === undefined ? undefined : `SIG${died}` };
   } catch (thrown) {
+    session?.abandon();
     const error = toVmbatchError(thrown);
     options.stderr.write(`${formatError(error)}\n`);
     leave({ fault: error.fault, message: error.message.slice(0, 1000) });
@@ -118,13 +126,42 @@ const NOT_THE_JOBS = new Set([
 /** The shim keeps away from our own Node what the job set for its. */
 const KEPT_PREFIX = 'VMBATCH_KEPT_';
 
-function jobEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
+function jobEnvironment(environment: Readonly<Record<string, string>>): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
-    if (value === undefined || NOT_THE_JOBS.has(name)) continue;
+    if (NOT_THE_JOBS.has(name)) continue;
     result[name.startsWith(KEPT_PREFIX) ? name.slice(KEPT_PREFIX.length) : name] = value;
   }
   return result;
+}
+
+/** The environment that we were started with, byte for byte: Node's own view of it replaces what is not UTF-8. */
+export function readEnvironment(): Record<string, string> {
+  const entries = readFileSync('/proc/self/environ', 'latin1').split('\0').filter(Boolean);
+  return Object.fromEntries(
+    entries.map((entry) => {
+      const at = entry.indexOf('=');
+      return [entry.slice(0, at), entry.slice(at + 1)];
+    }),
+  );
+}
+
+/** Never resolves; rejects when the job's output cannot be written. */
+function outputFailure({ stdout, stderr }: RunJobOptions): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const sink of [stdout, stderr])
+      sink.once('error', (error) =>
+        reject(
+          new VmbatchError({
+            fault: 'node',
+            code: 'output-failed',
+            message: `the output of the job cannot be written: ${error.message}`,
+            hint: "is the disk of the mom's spool directory full?",
+            cause: error,
+          }),
+        ),
+      );
+  });
 }
 
 function readNodeFile(path: string | undefined): Buffer | undefined {

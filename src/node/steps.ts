@@ -2,6 +2,7 @@
 // use the same table. An undo works from the record alone, may be run twice, and leaves alone what is not the
 // job's.
 import { chmodSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeConfig } from '../config/node.ts';
 import { type GuestContext, renderContextScript } from '../context/guest-context.ts';
 import { buildIso } from '../context/iso9660.ts';
@@ -24,7 +25,8 @@ import { type JobPaths, type JobRecord, leaseDirectory, type StepName, writeReco
 
 /** What an undo has to go by. */
 export interface RecordedJob {
-  config: NodeConfig;
+  /** The node's state directory. */
+  state: string;
   paths: JobPaths;
   record: JobRecord;
   hypervisor: Hypervisor;
@@ -32,13 +34,15 @@ export interface RecordedJob {
 
 /** What a step may use besides. */
 export interface StartingJob extends RecordedJob {
+  config: NodeConfig;
   run: Run;
   account: Account;
   request: ResolvedGuestRequest;
   jobKey: KeyPair;
   hostKey: KeyPair;
   signal: AbortSignal;
-  readyDeadlineMs: number;
+  /** Milliseconds that are left until a start must be given up. */
+  remainingMs: () => number;
   /** Set by the step `domain`. */
   guest: GuestProcess | undefined;
 }
@@ -51,14 +55,14 @@ export interface Step {
 
 const port: Step = {
   name: 'port',
-  async acquire({ config, record, paths }) {
-    await leasePort(leaseDirectory(config.state), record.jobId, (candidate) => {
+  async acquire({ state, record, paths }) {
+    await leasePort(leaseDirectory(state), record.jobId, (candidate) => {
       record.port = candidate;
       writeRecord(paths, record);
     });
   },
-  async release({ config, record }) {
-    if (record.port !== undefined) releasePort(leaseDirectory(config.state), record.jobId, record.port);
+  async release({ state, record }) {
+    if (record.port !== undefined) releasePort(leaseDirectory(state), record.jobId, record.port);
   },
 };
 
@@ -117,18 +121,23 @@ const domain: Step = {
     writeFileAtomic(paths.domainXml, xml, 0o600);
     writeFileSync(paths.console, '', { mode: 0o600 });
     record.hypervisor = type;
-    await job.hypervisor.create(paths.domainXml);
+    await job.hypervisor.create(paths.domainXml, job.remainingMs());
     job.guest = findGuestProcess(record.domain);
   },
   async release({ hypervisor, record, paths }) {
     await hypervisor.destroy(record.domain);
+    // Whoever asked libvirt for it was killed before the answer: libvirt may be about to make it.
+    for (let looks = 0; looks < 6 && record.steps.domain === 'acquiring' && wasKilled(record); looks++) {
+      await sleep(500);
+      await hypervisor.destroy(record.domain);
+    }
     removeFile(paths.domainXml);
     removeFile(paths.console);
   },
 };
 
-/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no
- * guest can put it back. */
+/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
+ * can put it back; and last of all, since a share may hang. */
 const readyFile: Step = {
   name: 'ready-file',
   async acquire({ config }) {
@@ -158,7 +167,7 @@ const boot: Step = {
         hostKey: hostKey.publicKey,
       },
       {
-        deadlineMs: job.readyDeadlineMs,
+        deadlineMs: Math.min(job.config.timeouts.readyMs, job.remainingMs()),
         signal: job.signal,
         givenUp: () => {
           if (guest !== undefined && !processRuns(guest)) return 'the guest died while it started';
@@ -175,9 +184,9 @@ const boot: Step = {
 
 const session: Step = {
   name: 'session',
-  async acquire({ config, record, account, jobKey, hostKey, guest }) {
+  async acquire({ config, state, record, account, jobKey, hostKey, guest }) {
     writeSession(
-      sessionPaths(config.state, record.jobId),
+      sessionPaths(state, record.jobId),
       {
         version: 1,
         jobId: record.jobId,
@@ -194,13 +203,17 @@ const session: Step = {
       account,
     );
   },
-  async release({ config, record }) {
-    removeSession(sessionPaths(config.state, record.jobId));
+  async release({ state, record }) {
+    removeSession(sessionPaths(state, record.jobId));
   },
 };
 
 /** In the order of STEP_NAMES. */
-export const STEPS: readonly Step[] = [port, overlay, context, readyFile, domain, boot, session];
+export const STEPS: readonly Step[] = [readyFile, port, overlay, context, domain, boot, session];
+
+function wasKilled(record: JobRecord): boolean {
+  return !processRuns(record.prologue);
+}
 
 /** A host name from a job id: letters, digits and hyphens, at most 63 of them. */
 export function hostnameOf(jobId: string): string {

@@ -12,16 +12,16 @@ export interface UndoFailure {
 /** Releases every step that was begun, then removes the record. What could not be released stays in the
  * record, for the next who tries.
  * @returns the failures; none means that nothing is left. */
-export async function undo(job: RecordedJob, stepDeadlineMs: number): Promise<UndoFailure[]> {
+export async function undo(job: RecordedJob): Promise<UndoFailure[]> {
   const failures: UndoFailure[] = [];
   for (const step of [...STEPS].reverse()) {
     const state = job.record.steps[step.name];
     if (state === undefined || state === 'released') continue;
     try {
-      await withDeadline(step, job, stepDeadlineMs);
+      await withDeadline(step, job, job.record.undoMs);
       job.record.steps[step.name] = 'released';
     } catch (thrown) {
-      failures.push({ step: step.name, error: toVmbatchError(thrown) });
+      failures.push({ step: step.name, error: toVmbatchError(thrown, 'node') });
     }
   }
   if (failures.length === 0) removeJobDirectory(job.paths);

@@ -17,8 +17,8 @@ export interface Account {
 /** Looks an account up: in the local files first, which costs nothing, then through the name service.
  * @throws VmbatchError `node` if there is none. */
 export async function findAccount(name: string): Promise<Account> {
-  const passwd =
-    lineOf(readFileSync('/etc/passwd', 'utf8'), name) ?? lineOf(await getent('passwd', name), name);
+  const local = lineOf(readFileSync('/etc/passwd', 'utf8'), name);
+  const passwd = local ?? lineOf(await getent('passwd', name), name);
   const [, , uid, gid, , home, shell] = passwd?.split(':') ?? [];
   if (uid === undefined || gid === undefined || home === undefined || shell === undefined)
     throw new VmbatchError({
@@ -27,22 +27,33 @@ export async function findAccount(name: string): Promise<Account> {
       message: `this node has no account ${JSON.stringify(name)}`,
       hint: 'the accounts of the CE must exist on every worker node with the same ids',
     });
-  const groups = readFileSync('/etc/group', 'utf8');
-  const primary =
-    groups.split('\n').find((line) => line.split(':')[2] === gid) ?? (await getent('group', gid)).trim();
+  const lines = readFileSync('/etc/group', 'utf8').split('\n');
+  // An account of the name service has groups of the name service.
+  if (local === undefined) lines.push(...(await nameServiceGroups(name)));
+  const groups = lines.map((line) => line.split(':'));
+  const primary = groups.find(([, , id]) => id === gid) ?? (await getent('group', gid)).trim().split(':');
+  const members = groups.filter(
+    ([, , id, names]) => id !== gid && (names?.split(',').includes(name) ?? false),
+  );
   return {
     name,
     uid: Number(uid),
     gid: Number(gid),
-    group: primary.split(':')[0] || name,
-    groups: groups
-      .split('\n')
-      .map((line) => line.split(':'))
-      .filter(([, , id, members]) => id !== gid && members?.split(',').includes(name))
-      .map(([group, , id]) => ({ name: group ?? '', gid: Number(id) })),
+    group: primary[0] || name,
+    groups: members.map(([group, , id]) => ({ name: group ?? '', gid: Number(id) })),
     home,
     shell: shell === '' ? '/bin/sh' : shell,
   };
+}
+
+/** The account's groups as lines of /etc/group, in which it stands as the member. */
+async function nameServiceGroups(name: string): Promise<string[]> {
+  const ids = (await run('id', ['-G', '--', name], { timeoutMs: 10_000 })).stdout.trim().split(' ');
+  const known = await run('getent', ['--', 'group', ...ids], { timeoutMs: 10_000 });
+  return known.stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => [...line.split(':').slice(0, 3), name].join(':'));
 }
 
 function lineOf(text: string, name: string): string | undefined {

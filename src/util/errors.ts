@@ -85,11 +85,24 @@ export const FAULT_OUTCOMES: Readonly<Record<Fault, FaultOutcome>> = {
   },
 };
 
-/** Any thrown value as a VmbatchError; what we did not throw on purpose is a `bug` and keeps its stack. */
-export function toVmbatchError(thrown: unknown): VmbatchError {
+/** Any thrown value as a VmbatchError. What we did not throw on purpose is a `bug` and keeps its stack; but a
+ * system call that failed (no space, no permission) is the fault of `machine`, where that is given. */
+export function toVmbatchError(thrown: unknown, machine?: Fault): VmbatchError {
   // By name as well: each command is a bundle of its own, with its own copy of the class.
   if (thrown instanceof Error && thrown.name === 'VmbatchError') return thrown as VmbatchError;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
+  if (
+    machine !== undefined &&
+    thrown instanceof Error &&
+    errnoOf(thrown) !== undefined &&
+    'syscall' in thrown
+  )
+    return new VmbatchError({
+      fault: machine,
+      code: errnoOf(thrown) === 'ENOSPC' ? 'disk-full' : 'system-call',
+      message: `a system call failed: ${message}`,
+      cause: thrown,
+    });
   const error = new VmbatchError({
     fault: 'bug',
     code: 'unexpected',

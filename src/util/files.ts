@@ -11,7 +11,6 @@ import {
   openSync,
   readSync,
   renameSync,
-  rmdirSync,
   rmSync,
   type Stats,
   unlinkSync,
@@ -29,16 +28,22 @@ export function writeFileAtomic(
 ): void {
   const temporary = `${path}.${process.pid}.tmp`;
   rmSync(temporary, { force: true });
-  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
   try {
-    fchmodSync(fd, mode);
-    if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
-    writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
+    try {
+      fchmodSync(fd, mode);
+      if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+      writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    // Half a secret in a temporary file is a secret.
+    rmSync(temporary, { force: true });
+    throw error;
   }
-  renameSync(temporary, path);
 }
 
 /** Writes every byte, however many calls it takes. */
@@ -106,17 +111,6 @@ export function removeFile(path: string): boolean {
     return true;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
-    throw error;
-  }
-}
-
-/** Removes an empty directory; true if it was there. */
-export function removeDirectory(path: string): boolean {
-  try {
-    rmdirSync(path);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
     throw error;
   }
 }

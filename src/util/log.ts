@@ -1,4 +1,6 @@
 // Logs of a node: JSON for machines and readable lines for people, the job's id on every line.
+import { setTimeout as sleep } from 'node:timers/promises';
+
 type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
 export interface Log {
@@ -33,17 +35,30 @@ export async function openLog(directory: string, jobId: string): Promise<Log> {
     }),
   ];
   const logger = winston.createLogger({ level: 'debug', defaultMeta: { job: jobId }, transports });
+  // A log that cannot be written must not fail what it is about.
+  const broken = () => undefined;
+  logger.on('error', broken);
+  const done = transports.map(
+    (file) =>
+      new Promise<void>((resolve) => {
+        for (const event of ['finish', 'error', 'close']) file.on(event, () => resolve());
+      }),
+  );
   return {
     write(level, message, facts) {
       logger.log({ level, message, ...(facts === undefined ? {} : { facts }) });
     },
     async close() {
-      const done = transports.map((file) => new Promise<void>((resolve) => file.once('finish', resolve)));
       logger.end();
-      await Promise.all(done);
+      const late = new AbortController();
+      await Promise.race([Promise.all(done), sleep(1_000, undefined, { signal: late.signal })]).catch(broken);
+      late.abort();
     },
   };
 }
+
+/** A log that is none, for when there is no place for one. */
+export const NO_LOG: Log = { write: () => undefined, close: async () => undefined };
 
 /** One line of text that no terminal takes for a command. */
 export function printable(text: string): string {

@@ -132,7 +132,12 @@ ${changes}`;
         signal,
       }),
     end: (jobId) =>
-      endGuest({ config: node.config, hook: { ...hook(jobId), exitStatus: 0 }, hypervisor, log }),
+      endGuest({
+        state: node.config.state,
+        hook: { ...hook(jobId), exitStatus: 0 },
+        openHypervisor: () => hypervisor,
+        log,
+      }),
     remove: () => rmSync(directory, { recursive: true, force: true }),
   };
   return node;

@@ -1,6 +1,6 @@
 // An SSH server on loopback that runs commands on this machine as whoever runs the tests: a guest without a
 // virtual machine. It can lose its connections, and lie about who it is.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { EventEmitter } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import ssh2 from 'ssh2';
@@ -23,6 +23,7 @@ export async function startSshServer(): Promise<TestServer> {
   const userKey = generateKeyPair();
   const clients = new Set<ssh2.Connection>();
   const sockets = new Set<Socket>();
+  const children: ChildProcess[] = [];
   let accepted = 0;
   const server = new ssh2.Server({ hostKeys: [host.privateKey] }, (client) => {
     clients.add(client);
@@ -41,6 +42,7 @@ export async function startSshServer(): Promise<TestServer> {
         const channel = acceptExec();
         // As an SSH server does it: a session of its own for each command.
         const child = spawn('/bin/sh', ['-c', info.command], { detached: true });
+        children.push(child);
         channel.pipe(child.stdin);
         child.stdout.pipe(channel, { end: false });
         child.stderr.pipe(channel.stderr, { end: false });
@@ -59,7 +61,10 @@ export async function startSshServer(): Promise<TestServer> {
   });
   // The server of the library does not hand out its sockets.
   const { _srv: listener } = server as unknown as { _srv: EventEmitter };
-  listener.on('connection', (socket: Socket) => sockets.add(socket));
+  listener.on('connection', (socket: Socket) => {
+    socket.setNoDelay(true);
+    sockets.add(socket);
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
@@ -73,7 +78,18 @@ export async function startSshServer(): Promise<TestServer> {
     close: () =>
       new Promise((resolve) => {
         for (const client of clients) client.end();
+        // What follows output would go on for ever. Jobs have sessions of their own.
+        for (const child of children) endGroup(child);
         server.close(() => resolve());
       }),
   };
+}
+
+function endGroup({ pid, exitCode }: ChildProcess): void {
+  if (pid === undefined || exitCode !== null) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // it has ended
+  }
 }

@@ -26,7 +26,13 @@ import {
   whyOutdated,
 } from './manifest.ts';
 import { readModules } from './modules.ts';
-import { fetchPackages, findKernelPackage, GUEST_PACKAGES, type ImagePackage } from './packages.ts';
+import {
+  downloadPackages,
+  GUEST_PACKAGES,
+  type ImagePackage,
+  kernelRelease,
+  unpackPackages,
+} from './packages.ts';
 import { buildInitramfs, buildRoot, INITRAMFS_MODULES, ROOT_MODULES } from './rootfs.ts';
 
 export interface BuildRequest {
@@ -64,6 +70,28 @@ export async function buildDemoImage(request: BuildRequest): Promise<BuildResult
   }
   const progress = request.progress ?? (() => {});
   progress(`building (${reason})`);
+  return await withPlainUmask(() => buildBeside(request.run, directory, progress));
+}
+
+/** Builds that go on in this process: the umask is the whole process's. */
+let plainUmaskUsers = 0;
+let umaskBefore = 0;
+
+/** Whatever root's umask is, the image must be readable by QEMU's user, and what is in it by the guest's users. */
+async function withPlainUmask<T>(work: () => Promise<T>): Promise<T> {
+  if (plainUmaskUsers++ === 0) umaskBefore = process.umask(0o022);
+  try {
+    return await work();
+  } finally {
+    if (--plainUmaskUsers === 0) process.umask(umaskBefore);
+  }
+}
+
+async function buildBeside(
+  run: Run,
+  directory: string,
+  progress: (line: string) => void,
+): Promise<BuildResult> {
   const parent = dirname(directory);
   mkdirSync(parent, { recursive: true });
   // Beside the result: a rename must not cross file systems.
@@ -75,7 +103,7 @@ export async function buildDemoImage(request: BuildRequest): Promise<BuildResult
   try {
     const result = join(work, 'image');
     mkdirSync(result);
-    const manifest = await buildInto(request.run, work, result, progress);
+    const manifest = await buildInto(run, work, result, progress);
     replaceDirectory(result, directory, join(work, 'old'));
     return { directory, built: true, manifest };
   } finally {
@@ -89,11 +117,11 @@ async function buildInto(
   result: string,
   progress: (line: string) => void,
 ): Promise<ImageManifest> {
-  const kernelPackage = await findKernelPackage(run);
-  const release = kernelPackage.replace('linux-image-', '');
-  progress(`fetching ${GUEST_PACKAGES.length + 1} packages, kernel ${release}`);
+  const downloads = join(work, 'packages');
+  const kernelPackage = await downloadPackages(run, downloads, progress);
+  const release = kernelRelease(kernelPackage);
   const tree = join(work, 'tree');
-  const packages = await fetchPackages(run, [...GUEST_PACKAGES, kernelPackage], join(work, 'packages'), tree);
+  const packages = await unpackPackages(run, [...GUEST_PACKAGES, kernelPackage], downloads, tree);
 
   progress('putting the guest together');
   const moduleDirectory = join(tree, 'lib/modules', release);

@@ -4,8 +4,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { resourcePath } from '../../util/resources.ts';
+import { CONVERT_OPTIONS, DISK_BYTES, FILE_SYSTEM_OPTIONS } from './disk.ts';
 import { GUEST_PACKAGES, type ImagePackage, KERNEL_METAPACKAGE } from './packages.ts';
-import { GUEST_FILES, INITRAMFS_INIT } from './rootfs.ts';
+import { GUEST_FILES, INITRAMFS_INIT, TREE_RECIPE } from './rootfs.ts';
 
 /** To be raised whenever the builder makes something else of the same inputs. */
 export const BUILDER_VERSION = 1;
@@ -41,11 +42,24 @@ const manifestSchema = z.object({
 
 export type ImageManifest = z.infer<typeof manifestSchema>;
 
+/** What the builder makes of packages and our own files, as far as lists and options say it; the rest is code, which
+ * `builder` stands for. */
+export const RECIPE = {
+  builder: BUILDER_VERSION,
+  kernelParameters: KERNEL_PARAMETERS,
+  kernelPackage: KERNEL_METAPACKAGE,
+  packages: GUEST_PACKAGES,
+  ...TREE_RECIPE,
+  diskBytes: DISK_BYTES,
+  fileSystemOptions: FILE_SYSTEM_OPTIONS,
+  convertOptions: CONVERT_OPTIONS,
+} as const;
+
 /** The hash of all inputs: packages, our own files, and the builder itself. */
-export function hashInputs(packages: readonly ImagePackage[]): string {
+export function hashInputs(packages: readonly ImagePackage[], recipe: object = RECIPE): string {
   const hash = createHash('sha256');
   const add = (...parts: string[]) => hash.update(`${JSON.stringify(parts)}\n`);
-  add('builder', String(BUILDER_VERSION), KERNEL_PARAMETERS, KERNEL_METAPACKAGE, ...GUEST_PACKAGES);
+  add('recipe', JSON.stringify(recipe));
   for (const { name, version, sha256: digest } of packages) add('package', name, version, digest);
   for (const [from, to, mode] of [...GUEST_FILES, [INITRAMFS_INIT, 'init', 0o755] as const])
     add('file', to, mode.toString(8), hashFile(resourcePath(`share/guest/${from}`)));

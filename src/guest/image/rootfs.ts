@@ -94,6 +94,16 @@ const DIRECTORIES: readonly (readonly [path: string, mode: number])[] = [
   ['var/tmp', 0o1777],
 ];
 
+/** Everything above that says what goes into the trees, besides packages and our own files: for the manifest. */
+export const TREE_RECIPE = {
+  initramfsModules: INITRAMFS_MODULES,
+  rootModules: ROOT_MODULES,
+  programs: PROGRAMS,
+  neededApplets: NEEDED_APPLETS,
+  systemApplets: [...SYSTEM_APPLETS],
+  directories: DIRECTORIES,
+} as const;
+
 /** The initramfs as bytes. */
 export function buildInitramfs(tree: string, modules: readonly KernelModule[]): Buffer {
   const entries: CpioEntry[] = [

@@ -33,7 +33,7 @@ export async function runTool(
       fault: 'node',
       code: 'image-build-failed',
       message: `building the image failed: ${describeRun(result)}`,
-      hint: program.startsWith('apt-') ? 'try apt-get update' : undefined,
+      hint: program.startsWith('apt-') ? 'see whether apt-get update reaches the package sources' : undefined,
     });
   }
   return result;

@@ -58,6 +58,7 @@ function session(script: string | Buffer, changes: Partial<JobSessionOptions> = 
       nodeFile: undefined,
       shell: '/bin/bash',
       login: false,
+      umask: 0o077,
       ...launch,
     },
     stdout: out,
@@ -82,13 +83,20 @@ describe('JobSession', () => {
       '#!/bin/sh\nprintf %s "$TRICKY"; echo; echo "$0" "$@"; cat "$PBS_NODEFILE"; pwd; umask\n',
       {},
       {
-        environment: { HOME: work, PATH: '/usr/bin:/bin', TRICKY: value, 'BASH_FUNC_x%%': '() { :; }' },
-        scriptArguments: ' one two',
+        environment: {
+          HOME: work,
+          PATH: '/usr/bin:/bin',
+          TRICKY: Buffer.from(value).toString('latin1'),
+          UID: '5',
+          'BASH_FUNC_x%%': '() { :; }',
+        },
+        umask: 0o022,
+        scriptArguments: ` one ${Buffer.from('zwö').toString('latin1')}`,
         nodeFile: Buffer.from('node-1\n'),
       },
     ).run();
     expect(end.exitCode).toBe(0);
-    expect(out.text).toBe(`${value}\n${join(work, 'job/7.server.SC')} one two\nnode-1\n${work}\n0077\n`);
+    expect(out.text).toBe(`${value}\n${join(work, 'job/7.server.SC')} one zwö\nnode-1\n${work}\n0022\n`);
   });
 
   it('passes on bytes that are no text, and a job script that holds NUL', async () => {

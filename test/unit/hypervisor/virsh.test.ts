@@ -31,7 +31,7 @@ const NO_DOMAIN = "error: failed to get domain 'vmbatch-7.server'\n";
 describe('openVirsh', () => {
   it('starts a transient domain on the connection it was given', async () => {
     const { calls, hypervisor } = virsh({});
-    await hypervisor.create('/state/domain.xml');
+    await hypervisor.create('/state/domain.xml', 1_000);
     expect(calls).toEqual([
       ['virsh', '--quiet', '--connect', 'qemu:///system', 'create', '/state/domain.xml'],
     ]);
@@ -43,7 +43,7 @@ describe('openVirsh', () => {
     ['libvirtd hangs', { exitCode: undefined, timedOut: true }],
   ])('says that libvirt cannot be reached when %s', async (_why, answer) => {
     const { hypervisor } = virsh(answer);
-    await expect(hypervisor.create('x.xml')).rejects.toMatchObject({
+    await expect(hypervisor.create('x.xml', 1_000)).rejects.toMatchObject({
       fault: 'node',
       code: 'hypervisor-unreachable',
       message: expect.stringContaining('qemu:///system'),
@@ -55,7 +55,7 @@ describe('openVirsh', () => {
       exitCode: 1,
       stderr: 'error: Failed to create domain\nerror: no memory\n',
     });
-    await expect(hypervisor.create('x.xml')).rejects.toMatchObject({
+    await expect(hypervisor.create('x.xml', 1_000)).rejects.toMatchObject({
       code: 'hypervisor-refused',
       message: expect.stringContaining('no memory'),
     });

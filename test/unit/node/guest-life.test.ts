@@ -167,6 +167,32 @@ describe.runIf(process.getuid?.() === 0)('startGuest and endGuest', () => {
     expect(leftOn(node, JOB)).toHaveLength(5);
   });
 
+  it('undo with what the record says when the node file is broken or another by now', async () => {
+    await node.start(JOB);
+    const record = readRecord(jobPaths(node.config.state, JOB));
+    expect(record).toMatchObject({ uri: 'qemu:///system', undoMs: 60_000 });
+    expect(await node.end(JOB)).toBe(true);
+    expect(leftOn(node, JOB)).toEqual([]);
+  });
+
+  it('do not take the folder of a job that has nothing but a mark for a deleted job', async () => {
+    await node.start(JOB);
+    await node.end(JOB);
+    const paths = jobPaths(node.config.state, JOB);
+    mkdirSync(paths.directory);
+    writeFileSync(paths.ended, '');
+    await node.start(JOB);
+    expect(await node.end(JOB)).toBe(true);
+    expect(leftOn(node, JOB)).toEqual([]);
+  });
+
+  it('remove what a killed prologue left half-written beside the session', async () => {
+    await node.start(JOB);
+    writeFileSync(join(node.config.state, 'sessions', JOB, 'session.json.4711.tmp'), 'a key');
+    expect(await node.end(JOB)).toBe(true);
+    expect(leftOn(node, JOB)).toEqual([]);
+  });
+
   it.each(STEP_NAMES)('undo a start that was killed in the middle of the step %s', async (step) => {
     await node.start(JOB);
     const paths = jobPaths(node.config.state, JOB);

@@ -101,7 +101,8 @@ describe.runIf(process.getuid?.() === 0)('installHooks', () => {
   it.each(['vmalice', 'other'])('hands the arguments of a job of the queue %s on as they are', (queue) => {
     install();
     const { stdout } = call(join(mom, 'prologue'), PROLOGUE(queue), { NODE_OPTIONS: '--evil' });
-    const words = ['/opt/vmbatch', 'prologue', '--config', join(directory, 'node.yaml'), ...PROLOGUE(queue)];
+    const options = ['--config', join(directory, 'node.yaml'), '--state', join(directory, 'state')];
+    const words = ['/opt/vmbatch', 'prologue', ...options, ...PROLOGUE(queue)];
     expect(stdout).toBe(`${words.map((word) => `[${word}]`).join('')} options= kept=`);
     expect(call(join(mom, 'epilogue'), EPILOGUE(queue)).stdout).toContain('[epilogue]');
   });
@@ -144,10 +145,26 @@ describe.runIf(process.getuid?.() === 0)('the job starter', () => {
     expect(call(starter, ['/bin/sh'], { ...job, PBS_QUEUE: 'plain' }, program).stdout).toBe('/bin/sh 0\n');
   });
 
-  it('does not run anything on the node when the list of queues is gone', () => {
+  it.each([
+    ['vmalice', '[/opt/vmbatch][run]'],
+    ['plain', 'on the node'],
+  ])('knows without the list of queues where a job of %s belongs', (queue, expected) => {
     install();
     rmSync(join(directory, 'state/queues'));
-    expect(call(starter, ['/bin/bash'], job, 'echo on the node\n').stdout).toContain('[run]');
+    const result = call(starter, ['/bin/sh'], { ...job, PBS_QUEUE: queue }, 'echo on the node\n');
+    expect(result.stdout).toContain(expected);
+    expect(result.stderr).toBe('');
+  });
+
+  it('adds nothing to the command line of a shell that is not the one of the account', () => {
+    install();
+    const perl = call(
+      starter,
+      ['/usr/bin/perl'],
+      { ...job, PBS_QUEUE: 'plain', LOGNAME: 'no-such-account' },
+      'print "@ARGV|"',
+    );
+    expect(perl).toMatchObject({ status: 0, stdout: '|', stderr: '' });
   });
 });
 

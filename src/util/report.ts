@@ -2,12 +2,29 @@
 // Node's own switch for it reads every source map at every start.
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
+import { formatError, toVmbatchError, type VmbatchError } from './errors.ts';
+
+/** What the reader of an error sees; a bug comes with its stack. */
+export function reportError(error: VmbatchError): string {
+  const said = formatError(error);
+  return error.fault === 'bug' && error.stack !== undefined ? `${said}\n${mapStack(error.stack)}` : said;
+}
+
+/** What nobody catches, and an end that nobody decided on, must not become an exit code that means something
+ * else to the mom: Node's own would be 1 and 0. */
+export function exitUnlessDecided(code: number): void {
+  process.exitCode = code;
+  process.on('uncaughtException', (thrown) => {
+    process.stderr.write(`${reportError(toVmbatchError(thrown))}\n`);
+    process.exit(code);
+  });
+}
 
 const FRAME = /\(?((?:file:\/\/)?\/[^():]+):(\d+):(\d+)\)?$/;
 
 /** Replaces each `FILE:LINE:COLUMN` whose file has a `.map` beside it; leaves all else as it is. */
-export function mapStack(stack: string): string {
+function mapStack(stack: string): string {
   const maps = new Map<string, SourceMap | undefined>();
   return stack
     .split('\n')
@@ -18,7 +35,8 @@ export function mapStack(stack: string): string {
       if (!maps.has(path)) maps.set(path, readMap(path));
       const origin = maps.get(path)?.findEntry(Number(row) - 1, Number(column) - 1);
       if (origin === undefined || !('originalSource' in origin)) return line;
-      const source = relative(join(dirname(path), '..'), join(dirname(path), origin.originalSource));
+      const full = join(dirname(path), origin.originalSource);
+      const source = full.slice(Math.max(full.lastIndexOf('/src/') + 1, 0));
       return line.replace(whole, `(${source}:${origin.originalLine + 1}:${origin.originalColumn + 1})`);
     })
     .join('\n');

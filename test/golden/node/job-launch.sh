@@ -1,0 +1,83 @@
+set -eu
+umask 077
+directory='/var/tmp/vmbatch-112.server'
+if [ -e "$directory/started" ]; then
+  echo started
+  exit 0
+fi
+mkdir -p -- "$directory"
+cd -- "$directory"
+work=launch.$$
+rm -rf "$work"
+mkdir "$work"
+cd "$work"
+base64 -d >./'112.server.SC' <<'vmbatch-end'
+IyEvYmluL3NoCmVjaG8gaGVsbG8K
+vmbatch-end
+chmod 700 ./'112.server.SC'
+base64 -d >environment <<'vmbatch-end'
+ZXhwb3J0IFBCU19KT0JJRD0nMTEyLnNlcnZlcicKZXhwb3J0IFRSSUNLWT0naXQnXCcncycK
+vmbatch-end
+base64 -d >nodes <<'vmbatch-end'
+bm9kZS0xCg==
+vmbatch-end
+echo export PBS_NODEFILE='/var/tmp/vmbatch-112.server/nodes' >>environment
+base64 -d >input <<'vmbatch-end'
+L3Zhci90bXAvdm1iYXRjaC0xMTIuc2VydmVyLzExMi5zZXJ2ZXIuU0Mgb25lIHR3bwo=
+vmbatch-end
+: >out
+: >err
+mkfifo alive
+cat >run-job <<'vmbatch-end'
+# Becomes the job: its process id is the group's and the session's.
+echo "$$" >pid.new
+mv pid.new pid
+directory=$PWD
+shell=$1
+shift
+# What this way into the guest has put into the environment is none of the job's.
+unset OLDPWD SHLVL SSH_CLIENT SSH_CONNECTION SSH_TTY MAIL
+. ./environment
+cd -- "$HOME" 2>/dev/null || cd /
+umask '0077'
+if [ ! -x "$shell" ]; then
+  echo "vmbatch: the guest has no shell $shell" >>"$directory/err"
+  exit 254
+fi
+exec "$shell" "$@" <"$directory/input" >>"$directory/out" 2>>"$directory/err" 9>&-
+vmbatch-end
+cat >watch-over <<'vmbatch-end'
+# Waits for the job. Descriptor 9 keeps the FIFO open for as long as this lives. The traps keep this alive and,
+# unlike ignored signals, are not handed down to the job.
+trap : HUP INT TERM USR1 USR2
+setsid /bin/sh ./run-job "$@" 2>>err
+code=$?
+read -r job <pid
+# The mom's shell dies of a SIGTERM at once; what it started may have something to put in order first. Its time
+# is the batch system's kill delay: when that is over, so is the guest.
+while [ -e signalled ] && [ "$code" -gt 128 ] && kill -s 0 -- "-$job" 2>/dev/null; do
+  sleep 0.1
+done
+kill -s KILL -- "-$job" 2>/dev/null
+echo "$code $(wc -c <out) $(wc -c <err)" >exit.new
+mv exit.new exit
+vmbatch-end
+cd ..
+{
+  # One launch starts the job, however many were sent: a lost connection's may be under way still.
+  if mkdir claimed 2>/dev/null; then
+    mv "$work"/* .
+    rmdir "$work"
+    exec 9<>alive
+    : >started
+    (echo started) || :
+    exec setsid /bin/sh ./watch-over '/bin/bash' -l </dev/null >/dev/null 2>&1
+  fi
+  rm -rf "$work"
+  tries=0
+  until [ -e started ] || [ "$tries" -ge 50 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+  [ ! -e started ] || echo started
+}
