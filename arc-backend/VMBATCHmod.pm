@@ -32,7 +32,7 @@ sub get_lrms_info {
         complain("vmbatch info: $why");
         $answer = {};
     }
-    complain("vmbatch info: $_") for @{ list($answer->{problems}) };
+    complain("vmbatch info: $_") for @{ list($answer->{warnings}) }, @{ list($answer->{problems}) };
     my $info = eval { assemble($options, $answer) };
     return $info if $info;
     complain("vmbatch info: cannot be used: $@");

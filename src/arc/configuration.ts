@@ -47,12 +47,30 @@ const CUSTOM_OPTIONS: Readonly<Record<string, { pattern: RegExp; allowed: string
 
 const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
+/** What happens to a problem in the file: an exception, or a line in a log. */
+type Report = (problem: VmbatchError) => void;
+
+const raise: Report = (problem) => {
+  throw problem;
+};
+
 /** Reads and checks the file that A-REX names with `--config`.
  * @throws VmbatchError `site`, naming file, line, key, found value and what is allowed. */
 export function loadArcConfiguration(file: string): ArcConfiguration {
-  let text: string;
+  return parseArcConfiguration(readConfiguration(file), file);
+}
+
+/** The same for commands that look after jobs which are there already: a mistake in an option must not keep them from
+ * it, so what is wrong is left out.
+ * @param log gets one line for each problem
+ * @throws VmbatchError `site` only if the file cannot be read */
+export function loadArcConfigurationLeniently(file: string, log: (line: string) => void): ArcConfiguration {
+  return parseArcConfiguration(readConfiguration(file), file, ({ message }) => log(`ignored: ${message}`));
+}
+
+function readConfiguration(file: string): string {
   try {
-    text = readFileSync(file, 'latin1');
+    return readFileSync(file, 'latin1');
   } catch (error) {
     throw new VmbatchError({
       fault: 'site',
@@ -62,13 +80,13 @@ export function loadArcConfiguration(file: string): ArcConfiguration {
       cause: error,
     });
   }
-  return parseArcConfiguration(text, file);
 }
 
 /** @param text the file's bytes as latin1
- * @throws VmbatchError as `loadArcConfiguration` */
-export function parseArcConfiguration(text: string, file: string): ArcConfiguration {
-  const blocks = parseBlocks(text, file);
+ * @param report told of each problem; if it returns, the option is taken as not given
+ * @throws VmbatchError as `loadArcConfiguration`, unless `report` does otherwise */
+export function parseArcConfiguration(text: string, file: string, report = raise): ArcConfiguration {
+  const blocks = parseBlocks(text, file, report);
   const one = (block: string, key: string): Option | undefined => {
     const option = blocks.get(block)?.options.get(key)?.at(-1);
     return option === undefined || option.value === '' ? undefined : option;
@@ -76,40 +94,31 @@ export function parseArcConfiguration(text: string, file: string): ArcConfigurat
   const path = (block: string, key: string): string | undefined => {
     const option = one(block, key);
     if (option === undefined) return undefined;
-    if (!option.value.startsWith('/'))
-      throw refuse(file, option.line, `[${block}] ${key}`, option.value, 'an absolute path');
-    return decodeBytes(option.value);
+    if (option.value.startsWith('/')) return decodeBytes(option.value);
+    report(refuse(file, option.line, `[${block}] ${key}`, option.value, 'an absolute path'));
+    return undefined;
   };
-
-  const lrms = one('lrms', 'lrms');
-  if (lrms === undefined)
-    throw new VmbatchError({
-      fault: 'site',
-      code: 'configuration-invalid',
-      message: `${file}: [lrms] lrms is missing; it must be "vmbatch QUEUE"`,
-    });
-  const [name, queue, ...rest] = lrms.value.split(/[ \t]+/);
-  if (name !== 'vmbatch' || rest.length > 0 || (queue !== undefined && !QUEUE_NAME.test(queue)))
-    throw refuse(file, lrms.line, '[lrms] lrms', lrms.value, '"vmbatch QUEUE"');
 
   const shared = one('arex', 'shared_filesystem');
   if (shared !== undefined && shared.value !== 'yes')
-    throw refuse(
-      file,
-      shared.line,
-      '[arex] shared_filesystem',
-      shared.value,
-      '"yes" (session directories are shared)',
+    report(
+      refuse(
+        file,
+        shared.line,
+        '[arex] shared_filesystem',
+        shared.value,
+        '"yes" (session directories are shared)',
+      ),
     );
 
   return {
     file,
-    defaultQueue: queue,
+    defaultQueue: defaultQueue(one('lrms', 'lrms'), file, report),
     pbsBinPath: path('lrms', 'pbs_bin_path'),
     pbsLogPath: path('lrms', 'pbs_log_path'),
     controlDirectory: path('arex', 'controldir'),
     gnuTime: path('lrms', 'gnu_time') ?? '/usr/bin/time',
-    image: customOptions(blocks, file).get('image'),
+    image: customOptions(blocks, file, report).get('image'),
     queues: [...blocks.keys()].filter((block) => block.startsWith('queue:')).map((block) => block.slice(6)),
     benchmark: (of) => {
       const option =
@@ -122,29 +131,44 @@ export function parseArcConfiguration(text: string, file: string): ArcConfigurat
   };
 }
 
-function customOptions(blocks: Map<string, Block>, file: string): Map<string, string> {
+function defaultQueue(lrms: Option | undefined, file: string, report: Report): string | undefined {
+  if (lrms === undefined) {
+    report(
+      new VmbatchError({
+        fault: 'site',
+        code: 'configuration-invalid',
+        message: `${file}: [lrms] lrms is missing; it must be "vmbatch QUEUE"`,
+      }),
+    );
+    return undefined;
+  }
+  const [name, queue, ...rest] = lrms.value.split(/[ \t]+/);
+  if (name === 'vmbatch' && rest.length === 0 && (queue === undefined || QUEUE_NAME.test(queue)))
+    return queue;
+  report(refuse(file, lrms.line, '[lrms] lrms', lrms.value, '"vmbatch QUEUE"'));
+  return undefined;
+}
+
+function customOptions(blocks: Map<string, Block>, file: string, report: Report): Map<string, string> {
   const values = new Map<string, string>();
   for (const [key, options] of blocks.get('custom:vmbatch')?.options ?? []) {
     const [first, second] = options;
     if (first === undefined) continue;
     const schema = Object.hasOwn(CUSTOM_OPTIONS, key) ? CUSTOM_OPTIONS[key] : undefined;
+    const name = `[custom:vmbatch] ${key}`;
     if (schema === undefined)
-      throw new VmbatchError({
-        fault: 'site',
-        code: 'configuration-invalid',
-        message: `${file}:${first.line}: [custom:vmbatch] has no option ${showBytes(key)}; it has: ${Object.keys(CUSTOM_OPTIONS).join(', ')}`,
-      });
-    if (second !== undefined)
-      throw refuse(
-        file,
-        second.line,
-        `[custom:vmbatch] ${key}`,
-        second.value,
-        `given once (also in line ${first.line})`,
+      report(
+        new VmbatchError({
+          fault: 'site',
+          code: 'configuration-invalid',
+          message: `${file}:${first.line}: [custom:vmbatch] has no option ${showBytes(key)}; it has: ${Object.keys(CUSTOM_OPTIONS).join(', ')}`,
+        }),
       );
-    if (!schema.pattern.test(first.value))
-      throw refuse(file, first.line, `[custom:vmbatch] ${key}`, first.value, schema.allowed);
-    values.set(key, first.value);
+    else if (second !== undefined)
+      report(refuse(file, second.line, name, second.value, `given once (also in line ${first.line})`));
+    else if (!schema.pattern.test(first.value))
+      report(refuse(file, first.line, name, first.value, schema.allowed));
+    else values.set(key, first.value);
   }
   return values;
 }
@@ -157,7 +181,7 @@ const refuse = (file: string, line: number, key: string, found: string, allowed:
   });
 
 /** Blocks by name without brackets; a block that comes twice is merged, as ARC does. */
-function parseBlocks(text: string, file: string): Map<string, Block> {
+function parseBlocks(text: string, file: string, report: Report): Map<string, Block> {
   const blocks = new Map<string, Block>();
   let block: Block | undefined;
   for (const [index, raw] of text.split('\n').entries()) {
@@ -172,9 +196,14 @@ function parseBlocks(text: string, file: string): Map<string, Block> {
     }
     const equals = line.indexOf('=');
     const key = line.slice(0, equals).trim();
-    if (equals < 1 || /\s/.test(key))
-      throw refuse(file, index + 1, 'line', line, '"[block]" or "key = value"');
-    if (block === undefined) throw refuse(file, index + 1, 'line', line, 'below a "[block]" line');
+    if (equals < 1 || /\s/.test(key)) {
+      report(refuse(file, index + 1, 'line', line, '"[block]" or "key = value"'));
+      continue;
+    }
+    if (block === undefined) {
+      report(refuse(file, index + 1, 'line', line, 'below a "[block]" line'));
+      continue;
+    }
     const option = { value: unquote(line.slice(equals + 1).trim()), line: index + 1 };
     const earlier = block.options.get(key);
     if (earlier === undefined) block.options.set(key, [option]);

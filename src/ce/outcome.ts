@@ -45,15 +45,23 @@ const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
   [271, 'Job was deleted from the batch system (qdel)'],
 ]);
 
+/** A job over one of its limits: it may well have caught the signal and exited with a code of its own, even 0. */
+const LIMIT_KILLS: ReadonlySet<number> = new Set([-10, -11, -12]);
+
 /** Exit codes of a job script that was ended by SIGKILL or SIGTERM: it did not choose them. */
 const SIGNALLED = new Set([137, 143]);
 
 /** The job's own exit code counts, whatever TORQUE says: a mom that was restarted reports 0 for everything. Only a
- * job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict. */
+ * job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict; and one that
+ * was killed for a limit is never reported without saying so, nor as a success. */
 export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending): Outcome {
   const status = torque?.exitStatus;
   const endedByTorque = status !== undefined && (status < 0 || status > 255);
   const ownDecision = ownExitCode !== undefined && !SIGNALLED.has(ownExitCode);
+  if (status !== undefined && LIMIT_KILLS.has(status)) {
+    const code = ownDecision && ownExitCode !== 0 ? ownExitCode : status;
+    return { code, text: said(TORQUE_ENDINGS.get(status) ?? '', lastWords) };
+  }
   if (ownDecision || (ownExitCode !== undefined && !endedByTorque && !cancelled))
     return { code: ownExitCode, text: ownExitCode === 0 ? '' : `Job exited with code ${ownExitCode}` };
   if (cancelled) {

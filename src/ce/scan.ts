@@ -5,7 +5,8 @@ import { type ControlDirectory, openControlDirectory } from '../arc/control-dire
 import { parseLocal } from '../arc/local.ts';
 import { decodeBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
-import { qstatJobs, type TorqueJob } from '../torque/qstat.ts';
+import { isJobId } from '../torque/job-id.ts';
+import { qstatJob, qstatJobs, type TorqueJob } from '../torque/qstat.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
 import { finishJob, type ScannedJob } from './finish.ts';
 import { findGmKick, gmKick } from './gm-kick.ts';
@@ -23,7 +24,7 @@ export interface ScanOptions {
   gmKick?: string | undefined;
 }
 
-/** A job that TORQUE no longer knows is declared lost after this many passes in a row. */
+/** After this many passes in a row without a job, TORQUE is asked for it by its id: it is lost only if TORQUE says so. */
 const PASSES_UNTIL_LOST = 3;
 
 /** A session directory that cannot be read (its file server may be away) is asked this many passes. */
@@ -96,7 +97,7 @@ class Scanner {
       const finished: string[] = [];
       for (const memory of memories) {
         if (this.#options.signal.aborted) break;
-        const state = this.#look(memory, directory, known, last);
+        const state = await this.#look(memory, directory, known, last);
         if (state === 'finished') finished.push(memory.job.gridId);
         if (state === 'doubtful') result.doubtful++;
         await setImmediate(); // a signal gets through between two jobs, never within one
@@ -177,19 +178,28 @@ class Scanner {
     }
   }
 
-  #look(
+  async #look(
     memory: Memory,
     directory: ControlDirectory,
     known: ReadonlyMap<string, TorqueJob>,
     last: boolean,
-  ): 'running' | 'finished' | 'doubtful' {
+  ): Promise<'running' | 'finished' | 'doubtful'> {
     const { job } = memory;
-    const torque = job.localId === undefined ? undefined : known.get(job.localId);
-    if (torque !== undefined && torque.state !== 'C') {
-      memory.unknownPasses = 0;
-      return 'running';
+    let torque = job.localId === undefined ? undefined : known.get(job.localId);
+    try {
+      if (torque === undefined) {
+        if (++memory.unknownPasses < PASSES_UNTIL_LOST) return 'doubtful';
+        torque = await this.#askForJob(job.localId);
+      }
+      if (torque !== undefined && torque.state !== 'C') {
+        memory.unknownPasses = 0;
+        return 'running';
+      }
+    } catch (error) {
+      if (!this.#options.signal.aborted)
+        this.#complain(job.gridId, `job ${job.gridId}: ${toVmbatchError(error).message}`);
+      return 'doubtful';
     }
-    if (torque === undefined && ++memory.unknownPasses < PASSES_UNTIL_LOST) return 'doubtful';
     try {
       const insist = !last && memory.failedPasses < PASSES_UNTIL_WITHOUT_DIAG;
       const { outcome, problems } = finishJob(job, directory, torque, insist);
@@ -204,6 +214,12 @@ class Scanner {
       this.#complain(job.gridId, `job ${job.gridId}: ${toVmbatchError(error).message}`);
       return 'doubtful';
     }
+  }
+
+  /** An id that TORQUE cannot have given is one that it does not know. */
+  async #askForJob(localId: string | undefined): Promise<TorqueJob | undefined> {
+    if (localId === undefined || !isJobId(localId)) return undefined;
+    return await qstatJob(this.#options.torque, localId, this.#options.signal);
   }
 
   async #kick(directory: ControlDirectory, gridIds: readonly string[]): Promise<void> {

@@ -1,5 +1,5 @@
 // vmbatch cancel: A-REX calls it as `cancel-vmbatch-job --config CONF GRAMI`, as the mapped user.
-import { loadArcConfiguration } from '../arc/configuration.ts';
+import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
 import { loadJobId } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
 import { cancel } from '../ce/cancel.ts';
@@ -14,7 +14,8 @@ export async function main(argv: string[]): Promise<number> {
     process.stdout.write(`usage: ${USAGE}\n`);
     return 0;
   }
-  const { pbsBinPath } = loadArcConfiguration(config);
-  process.stderr.write(`vmbatch: ${await cancel(loadJobId(operands[0] ?? ''), torqueAt(pbsBinPath))}\n`);
+  const log = (line: string) => process.stderr.write(`vmbatch: ${line}\n`);
+  const { pbsBinPath } = loadArcConfigurationLeniently(config, log);
+  log(await cancel(loadJobId(operands[0] ?? ''), torqueAt(pbsBinPath)));
   return 0;
 }

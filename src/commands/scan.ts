@@ -1,5 +1,5 @@
 // vmbatch scan: A-REX keeps it running as `scan-vmbatch-job --config CONF CONTROLDIR`, as root.
-import { loadArcConfiguration } from '../arc/configuration.ts';
+import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
 import { scan, scanOnce } from '../ce/scan.ts';
 import { torqueAt } from '../torque/commands.ts';
@@ -13,13 +13,14 @@ export async function main(argv: string[]): Promise<number> {
     process.stdout.write(`usage: ${USAGE}\n`);
     return 0;
   }
-  const { pbsBinPath } = loadArcConfiguration(config);
+  const log = (line: string) => process.stderr.write(`[${new Date().toISOString()}] vmbatch scan: ${line}\n`);
+  const { pbsBinPath } = loadArcConfigurationLeniently(config, log);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
   const options = {
     controlDirectories: operands,
     torque: torqueAt(pbsBinPath),
-    log: (line: string) => process.stderr.write(`[${new Date().toISOString()}] vmbatch scan: ${line}\n`),
+    log,
     signal: stop.signal,
   };
   await (once ? scanOnce(options) : scan(options));

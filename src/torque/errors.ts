@@ -1,5 +1,5 @@
 // What the exit codes of TORQUE's client commands mean: its error numbers modulo 256, and a few of their own.
-import { type Fault, VmbatchError } from '../util/errors.ts';
+import { type Fault, VmbatchError, type VmbatchErrorInit } from '../util/errors.ts';
 import { describeRun, type RunResult } from '../util/run.ts';
 
 /** One row of the table. */
@@ -77,14 +77,26 @@ export function torqueFailure(result: RunResult): TorqueFailure | undefined {
   return result.exitCode === undefined ? undefined : TORQUE_FAILURES.get(result.exitCode);
 }
 
+/** A failed run of one of TORQUE's commands. */
+export class TorqueError extends VmbatchError {
+  /** The same call may succeed later: the server, trqauthd or the job's node was away, or too slow. */
+  readonly passing: boolean;
+
+  constructor(init: VmbatchErrorInit & { passing: boolean }) {
+    super(init);
+    this.passing = init.passing;
+  }
+}
+
 /** The error for a failed run of one of TORQUE's commands. Its `code` starts with the command: `qsub-queue-full`.
  * @param command `qsub`, `qdel`, `qstat`, `pbsnodes`
  * @param subject for whom or what: `queue main`, `job 12.server` */
-export function torqueError(command: string, result: RunResult, subject: string): VmbatchError {
+export function torqueError(command: string, result: RunResult, subject: string): TorqueError {
   const known = torqueFailure(result);
   const said = lastLine(result.stderr) ?? lastLine(result.stdout);
   const kind = result.notFound ? 'missing' : result.timedOut ? 'timeout' : (known?.code ?? 'failed');
-  return new VmbatchError({
+  return new TorqueError({
+    passing: known?.passing ?? (result.timedOut || saysTimedOut(result.stderr)),
     fault: known?.fault ?? 'site',
     code: `${command}-${kind}`,
     message:
@@ -95,6 +107,11 @@ export function torqueError(command: string, result: RunResult, subject: string)
       ? `install TORQUE's commands, or set [lrms] pbs_bin_path to the folder that holds ${command}`
       : known?.hint,
   });
+}
+
+/** A server that hangs makes the commands give up after minutes, with a code that was not recorded. */
+function saysTimedOut(stderr: string): boolean {
+  return /\btimed? ?out\b/i.test(stderr);
 }
 
 /** The last line that says something; usage texts are long, and their first line says what was wrong. */

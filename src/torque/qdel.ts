@@ -6,9 +6,10 @@ import { torqueError, torqueFailure } from './errors.ts';
 export type QdelOutcome = 'requested' | 'unknown' | 'ended';
 
 /** @param jobId with the server's name: a bare number would get the client's default server
- * @throws VmbatchError for everything that leaves the job where it was */
-export async function qdel(torque: Torque, jobId: string): Promise<QdelOutcome> {
-  const result = await torque.run(commandPath(torque, 'qdel'), [jobId], { timeoutMs: 5 * 60_000 });
+ * @param timeoutMs milliseconds; a qdel of a job in its prologue takes some seconds
+ * @throws TorqueError for everything that leaves the job where it was */
+export async function qdel(torque: Torque, jobId: string, timeoutMs = 5 * 60_000): Promise<QdelOutcome> {
+  const result = await torque.run(commandPath(torque, 'qdel'), [jobId], { timeoutMs });
   if (result.exitCode === 0) return 'requested';
   const code = torqueFailure(result)?.code;
   if (code === 'job-unknown') return 'unknown';

@@ -1,4 +1,5 @@
 // What the batch server knows of jobs and queues.
+import { VmbatchError } from '../util/errors.ts';
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
 import { parseDuration, parseExecHost, parseSize } from './units.ts';
@@ -39,10 +40,40 @@ export async function qstatJobs(torque: Torque, signal?: AbortSignal): Promise<T
     maxBytes: 512 * 1024 * 1024,
     ...(signal === undefined ? {} : { signal }),
   });
-  // A job that is forgotten while the server answers makes an exit code of a complete answer.
-  if (result.exitCode !== 0 && torqueFailure(result)?.code !== 'job-unknown')
-    throw torqueError('qstat', result, 'all jobs');
+  // A job that is forgotten while the server answers makes an exit code of a complete answer; without an answer,
+  // that code says nothing of all the other jobs.
+  const answered = torqueFailure(result)?.code === 'job-unknown' && result.stdout.trim() !== '';
+  if (result.exitCode !== 0 && !answered) throw torqueError('qstat', result, 'all jobs');
   return parseQstatJobs(result.stdout);
+}
+
+/** One job, by its whole id.
+ * @returns undefined only if the server said of this very id that it does not know it
+ * @throws VmbatchError `site` for every other answer, and for none */
+export async function qstatJob(
+  torque: Torque,
+  jobId: string,
+  signal?: AbortSignal,
+): Promise<TorqueJob | undefined> {
+  const result = await torque.run(commandPath(torque, 'qstat'), ['-x', jobId], {
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (torqueFailure(result)?.code === 'job-unknown' && namesUnknown(result.stderr, jobId)) return undefined;
+  if (result.exitCode !== 0) throw torqueError('qstat', result, `job ${jobId}`);
+  const job = (await parseQstatJobs(result.stdout)).find(({ id }) => id === jobId);
+  if (job !== undefined) return job;
+  throw new VmbatchError({
+    fault: 'site',
+    code: 'qstat-answer',
+    message: `qstat for job ${jobId}: the answer neither has the job nor says that it is unknown`,
+  });
+}
+
+/** `qstat: Unknown Job Id Error 999.vm` */
+function namesUnknown(stderr: string, jobId: string): boolean {
+  return stderr
+    .split('\n')
+    .some((line) => /^qstat: Unknown Job Id\b/.test(line) && line.trimEnd().split(' ').at(-1) === jobId);
 }
 
 /** @param xml the output of `qstat -x`; nothing if there are no jobs

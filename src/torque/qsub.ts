@@ -2,6 +2,7 @@
 import { VmbatchError } from '../util/errors.ts';
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError } from './errors.ts';
+import { isJobId } from './job-id.ts';
 
 /** A server that hangs answers only after minutes; giving up early would leave a job that nobody knows. */
 const QSUB_TIMEOUT_MS = 10 * 60_000;
@@ -22,7 +23,7 @@ export async function qsub(
   });
   if (result.exitCode !== 0) throw torqueError('qsub', result, subject);
   const jobId = result.stdout.trim();
-  if (!/^[0-9]+(\[\])?(\.[A-Za-z0-9-]+)*$/.test(jobId))
+  if (!isJobId(jobId))
     throw new VmbatchError({
       fault: 'site',
       code: 'qsub-answer',

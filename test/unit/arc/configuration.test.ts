@@ -101,3 +101,30 @@ describe('parseArcConfiguration', () => {
     expect(message(text)).toBe(expected);
   });
 });
+
+describe('parseArcConfiguration with a report', () => {
+  it('names every problem and leaves out what is wrong, and no more than that', () => {
+    const problems: string[] = [];
+    const configuration = parseArcConfiguration(
+      `stray=1
+[lrms]
+lrms=vmbatch a b
+what is this
+pbs_bin_path=/opt/torque/bin
+pbs_log_path=relative
+[custom:vmbatch]
+images=demo
+image=a b
+`,
+      '/run/arex.cfg',
+      ({ message: text }) => problems.push(text.split(': ')[0] ?? ''),
+    );
+    expect(problems.sort()).toEqual([1, 3, 4, 6, 8, 9].map((line) => `/run/arex.cfg:${line}`));
+    expect(configuration).toMatchObject({
+      pbsBinPath: '/opt/torque/bin',
+      pbsLogPath: undefined,
+      defaultQueue: undefined,
+      image: undefined,
+    });
+  });
+});

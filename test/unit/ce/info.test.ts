@@ -104,6 +104,17 @@ describe('VMBATCHmod.pm', () => {
     expect(info.jobs['999.vm'].status).toBe('EXECUTED');
   });
 
+  it('hands a warning to the log and still knows that a job is gone', async () => {
+    answerAsRecorded();
+    const answer = {
+      ...(await information(torqueAt(torque.binPath))),
+      warnings: ['ignored: conf:5: images'],
+    };
+    const { info, stderr } = collect(JSON.stringify(answer));
+    expect(stderr).toBe('VMBATCHmod: vmbatch info: ignored: conf:5: images\n');
+    expect(info.jobs['999.vm'].status).toBe('EXECUTED');
+  });
+
   it.each([
     ['the program is not there', undefined],
     ['it prints nothing', ''],

@@ -29,6 +29,14 @@ describe('outcomeOf', () => {
     ['the same, its script saw the signal', 143, 271, '271 Job was deleted from the batch system (qdel)'],
     ['a job killed with SIGKILL', undefined, 265, '265 Job was killed by the batch system (SIGKILL)'],
     ['a job over its walltime', 143, -11, '-11 Job was killed: it exceeded its wall-clock time limit'],
+    [
+      'one that ended well on the signal',
+      0,
+      -11,
+      '-11 Job was killed: it exceeded its wall-clock time limit',
+    ],
+    ['one that chose a code on the signal', 7, -12, '7 Job was killed: it exceeded its CPU time limit'],
+    ['a job over its memory limit that exits 0', 0, -10, '-10 Job was killed: it exceeded its memory limit'],
     ['a job that killed itself', 143, 143, '143 Job exited with code 143'],
     [
       'a job whose guest was refused',
@@ -82,6 +90,7 @@ describe('outcomeOf', () => {
     [undefined, 'forgotten', '-1 Job was deleted on request'],
     [0, 0, '0'],
     [7, 7, '7 Job exited with code 7'],
+    [143, -11, '-11 Job was killed: it exceeded its wall-clock time limit'],
   ] as const)('of a cancelled job with its own code %s and %s from TORQUE', (own, status, expected) => {
     expect(done(own, status, { cancelled: true })).toBe(expected);
   });

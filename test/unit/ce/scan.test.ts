@@ -182,10 +182,58 @@ describe('scan', () => {
     gridJob('1');
     qstat();
     await scanOnce(options());
-    expect(torque.calls().filter((call) => call.startsWith('qstat'))).toHaveLength(3);
+    expect(torque.calls().map((call) => call.replace(/\|.*\|/, '|'))).toEqual([
+      ...['qstat|-x', 'qstat|-x', 'qstat|-x', 'qstat|-x 1.vm'],
+      `gm-kick|-j 1 ${control}/job.1.local`,
+    ]);
     expect(done('1')).toBe(
       '-1 Job was lost: the batch system no longer knows it, and it left no exit code\n',
     );
+  });
+
+  const ANSWER = (state: string) =>
+    `<Data><Job><Job_Id>1.vm</Job_Id><job_state>${state}</job_state></Job></Data>`;
+  it.each([
+    ['a server that does not answer', { exitCode: 111, stderr: 'qstat: cannot connect\n' }],
+    ['the code for an unknown job without a word', { exitCode: 153 }],
+    ['another job that is unknown', { exitCode: 153, stderr: 'qstat: Unknown Job Id Error 11.vm\n' }],
+    ['no answer at all', {}],
+    ['an answer about another job', { stdout: ANSWER('C').replace('1.vm', '11.vm') }],
+    ['half an answer', { stdout: '<Data><Job>' }],
+    ['a job that is there after all', { stdout: ANSWER('R') }],
+  ])('does not take a job that is missing from the list for lost on %s', async (_, answer) => {
+    gridJob('1');
+    qstat();
+    torque.answer('qstat-job', answer);
+    expect(await scanOnce(options())).toEqual([]);
+    expect(torque.calls().at(-1)).toMatch(/^qstat\|.*\|-x 1\.vm$/);
+    expect(done('1')).toBeUndefined();
+  });
+
+  it('takes the end of a job that is missing from the list from the answer about it', async () => {
+    gridJob('1');
+    qstat();
+    torque.answer('qstat-job', {
+      stdout: ANSWER('C').replace('</Job>', '<exit_status>5</exit_status></Job>'),
+    });
+    await scanOnce(options());
+    expect(done('1')).toBe('5 Job left no exit code, the batch system reports 5\n');
+  });
+
+  it('takes the code for an unknown job without an answer for no answer about all jobs', async () => {
+    gridJob('1');
+    torque.answer('qstat', { exitCode: 153 });
+    expect(await scanOnce(options())).toEqual([]);
+    expect(done('1')).toBeUndefined();
+    expect(log).toEqual([expect.stringContaining('qstat for all jobs: the server knows no such job')]);
+  });
+
+  it('never gives qstat an id that TORQUE cannot have given', async () => {
+    gridJob('1', { localId: '-Q' });
+    qstat();
+    await scanOnce(options());
+    expect(torque.calls().filter((call) => call.includes('-Q'))).toEqual([]);
+    expect(done('1')).toContain('-1 Job was lost');
   });
 
   it('takes the own record of a job that TORQUE forgot', async () => {

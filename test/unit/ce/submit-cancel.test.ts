@@ -1,9 +1,12 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { cancel } from '../../../src/ce/cancel.ts';
 import { main as cancelMain } from '../../../src/commands/cancel.ts';
 import { main as submitMain } from '../../../src/commands/submit.ts';
+import type { Torque } from '../../../src/torque/commands.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../../src/util/errors.ts';
+import type { RunResult } from '../../../src/util/run.ts';
 import { type FakeTorque, fakeTorque, recordedCalls } from './fake-torque.ts';
 
 let torque: FakeTorque;
@@ -212,14 +215,72 @@ describe('cancel', () => {
     expect(torque.calls()).toEqual([]);
   });
 
-  it.each([111, 33, 159, 224, 1, 99])(
-    'fails when qdel says %i: the batch job may be there',
-    async (exitCode) => {
-      torque.answer('qdel', { exitCode, stderr: 'qdel: something\n' });
-      const { code, said } = await call(cancelMain, grami);
-      expect(code).toBe(4);
-      expect(said).toContain('qdel for job 112.vm: ');
-      expect(said).toContain('qdel: something');
-    },
-  );
+  it.each([159, 1, 99])('fails at once when qdel says %i: the batch job may be there', async (exitCode) => {
+    torque.answer('qdel', { exitCode, stderr: 'qdel: something\n' });
+    const { code, said } = await call(cancelMain, grami);
+    expect(code).toBe(4);
+    expect(said).toContain('qdel for job 112.vm: ');
+    expect(said).toContain('qdel: something');
+    expect(torque.calls()).toHaveLength(1);
+  });
+
+  /** qdel's answers one after the other, the last one for ever, on a clock that runs only in pauses and in qdel. */
+  function patience(...answers: Partial<RunResult & { takesMs: number }>[]) {
+    const waited: number[] = [];
+    const timeouts: (number | undefined)[] = [];
+    let time = 0;
+    const fake: Torque = {
+      binPath: undefined,
+      run: async (file, args, options) => {
+        const { takesMs = 0, ...answer } = answers[Math.min(timeouts.length, answers.length - 1)] ?? {};
+        timeouts.push(options?.timeoutMs);
+        time += Math.min(takesMs, options?.timeoutMs ?? takesMs);
+        return {
+          ...{ command: [file, ...args].join(' '), exitCode: 0, signal: undefined, stdout: '', stderr: '' },
+          ...{ timedOut: false, cancelled: false, notFound: false, seconds: takesMs / 1000 },
+          ...answer,
+        };
+      },
+    };
+    const clock = {
+      now: () => time,
+      pause: async (milliseconds: number) => {
+        waited.push(milliseconds);
+        time += milliseconds;
+      },
+    };
+    return { result: cancel('112.vm', fake, clock), waited, timeouts, time: () => time };
+  }
+
+  it.each([
+    ['the server is down', { exitCode: 111 }],
+    ['trqauthd is down', { exitCode: 33 }],
+    ['the mom is down', { exitCode: 224 }],
+    ['qdel gives up on a server that hangs', { exitCode: 237, stderr: 'qdel: Server error (Time out)\n' }],
+  ])('asks again when %s, and succeeds when that has passed', async (_, failure) => {
+    const { result, waited } = patience(failure, failure, { exitCode: 0 });
+    expect(await result).toBe('batch job 112.vm is being deleted');
+    expect(waited).toEqual([1_000, 2_000]);
+  });
+
+  it('asks again and again for a minute, then fails with what qdel said last', async () => {
+    const { result, waited, time } = patience({ exitCode: 111 }, { exitCode: 224, stderr: 'qdel: no mom\n' });
+    await expect(result).rejects.toMatchObject({ fault: 'site', code: 'qdel-mom-unreachable' });
+    expect(waited).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000, 10_000]);
+    expect(time()).toBeLessThan(60_000);
+  });
+
+  it('asks again after an answer that did not come, within the same minute', async () => {
+    const stuck = { exitCode: undefined, timedOut: true, takesMs: 1e9 };
+    const { result, timeouts, time } = patience({ exitCode: 111, takesMs: 20_000 }, stuck);
+    await expect(result).rejects.toMatchObject({ code: 'qdel-timeout' });
+    expect(timeouts).toEqual([60_000, 39_000]);
+    expect(time()).toBe(60_000);
+  });
+
+  it('stops asking as soon as the failure is one that stays', async () => {
+    const { result, timeouts } = patience({ exitCode: 111 }, { exitCode: 159 });
+    await expect(result).rejects.toMatchObject({ code: 'qdel-not-authorised' });
+    expect(timeouts).toHaveLength(2);
+  });
 });

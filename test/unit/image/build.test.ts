@@ -1,5 +1,6 @@
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -11,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { buildDemoImage } from '../../../src/guest/image/build.ts';
-import { hashInputs, readManifest, whyOutdated } from '../../../src/guest/image/manifest.ts';
+import { hashInputs, RECIPE, readManifest, whyOutdated } from '../../../src/guest/image/manifest.ts';
 import { GUEST_PACKAGES } from '../../../src/guest/image/packages.ts';
 import { INITRAMFS_MODULES, ROOT_MODULES } from '../../../src/guest/image/rootfs.ts';
 import type { Run } from '../../../src/util/run.ts';
@@ -25,12 +26,21 @@ const APPLETS =
 let work: string;
 let calls: string[];
 /** What the stand-in programs do otherwise than they should. */
-let broken: { missing?: string; failing?: string; applets?: string };
+let broken: {
+  missing?: string;
+  failing?: string;
+  applets?: string;
+  /** apt's lists are old: this call fails until there was an update. */
+  outdated?: 'apt-cache depends' | 'apt-get download';
+};
+let updated: boolean;
+/** Arguments of mke2fs, and the modes of what it was given, by path. */
+let disk: { args: readonly string[]; modes: Map<string, string> };
 
 /** Stands in for apt, dpkg, mke2fs and qemu-img: leaves the files that they would. */
 const fakeRun: Run = async (file, args, options) => {
   const program = file.split('/').at(-1) ?? '';
-  calls.push(program);
+  calls.push(program === 'apt-get' ? `${program} ${args[0]}` : program);
   const result = {
     command: [program, ...args].join(' '),
     exitCode: 0,
@@ -45,6 +55,16 @@ const fakeRun: Run = async (file, args, options) => {
   if (broken.missing === program) return { ...result, exitCode: undefined, notFound: true };
   if (broken.failing === program)
     return { ...result, exitCode: 100, stderr: 'W: something\nE: no such thing\n' };
+  if (program === 'apt-get' && args[0] === 'update') {
+    updated = true;
+    return result;
+  }
+  if (!updated && broken.outdated === `${program} ${args[0]}`) {
+    // As apt does: a lookup says nothing and ends well, a download fails half-way.
+    if (program === 'apt-cache') return result;
+    writeFileSync(join(options?.cwd ?? '', 'bash_0-old_amd64.deb'), 'old');
+    return { ...result, exitCode: 100, stderr: 'E: 404  Not Found\n' };
+  }
   if (program === 'apt-cache')
     return { ...result, stdout: `linux-image-cloud-amd64\n  Depends: linux-image-${RELEASE}\n` };
   if (program === 'busybox') return { ...result, stdout: (broken.applets ?? APPLETS).replaceAll(' ', '\n') };
@@ -52,9 +72,21 @@ const fakeRun: Run = async (file, args, options) => {
     for (const name of args.slice(4))
       writeFileSync(join(options?.cwd ?? '', `${name}_1%3a2.0-1_amd64.deb`), name);
   if (program === 'dpkg-deb') unpack(String(args[1]), String(args[2]));
+  if (program === 'mke2fs') disk = { args, modes: modesBelow(String(args[args.indexOf('-d') + 1])) };
   if (program === 'qemu-img') writeFileSync(String(args.at(-1)), 'disk');
   return result;
 };
+
+function modesBelow(directory: string): Map<string, string> {
+  const paths = readdirSync(directory, { recursive: true, encoding: 'utf8' });
+  return new Map(['.', ...paths].map((path) => [path, modeOf(join(directory, path))]));
+}
+
+/** `755`; `link` for a symbolic link. */
+function modeOf(path: string): string {
+  const found = lstatSync(path);
+  return found.isSymbolicLink() ? 'link' : (found.mode & 0o7777).toString(8);
+}
 
 function unpack(deb: string, tree: string): void {
   const put = (path: string, data: Buffer | string) => {
@@ -85,6 +117,7 @@ beforeEach(() => {
   work = mkdtempSync(join(tmpdir(), 'vmbatch-image-'));
   calls = [];
   broken = {};
+  updated = false;
   vi.spyOn(process, 'getuid').mockReturnValue(0);
 });
 afterEach(() => {
@@ -142,6 +175,21 @@ describe('buildDemoImage', () => {
     expect(whyOutdated(directory)).toBe('what goes into it has changed');
   });
 
+  it.each(Object.keys(RECIPE))('notices a change of the %s in the recipe', async (key) => {
+    const { manifest } = await build(join(work, 'image'));
+    expect(hashInputs(manifest.packages, RECIPE)).toBe(manifest.inputs);
+    expect(hashInputs(manifest.packages, { ...RECIPE, [key]: ['other'] })).not.toBe(manifest.inputs);
+  });
+
+  it('has in the recipe what decides on the trees and the disk', async () => {
+    await build(join(work, 'image'));
+    const recipe = JSON.stringify(RECIPE);
+    for (const option of disk.args.slice(0, disk.args.indexOf('-d'))) expect(recipe).toContain(`"${option}"`);
+    for (const word of [...INITRAMFS_MODULES, ...ROOT_MODULES, ...GUEST_PACKAGES, 'usr/bin/dropbearconvert'])
+      expect(recipe).toContain(`"${word}"`);
+    for (const word of ['udhcpc', 'poweroff', 'var/tmp', '2147483648']) expect(recipe).toContain(word);
+  });
+
   it('leaves one whole image when two build at once', async () => {
     const directory = join(work, 'image');
     await Promise.all([build(directory), build(directory), build(directory)]);
@@ -171,9 +219,42 @@ describe('buildDemoImage', () => {
     broken.failing = 'apt-get';
     await expect(build(directory, true)).rejects.toMatchObject({
       message: 'building the image failed: apt-get exited with 100: E: no such thing',
-      hint: 'try apt-get update',
+      hint: 'see whether apt-get update reaches the package sources',
     });
     expect(whyOutdated(directory)).toBeUndefined();
+  });
+
+  it.each(['apt-cache depends', 'apt-get download'] as const)(
+    "updates apt's lists and tries again when %s fails",
+    async (outdated) => {
+      broken.outdated = outdated;
+      const { manifest } = await build(join(work, 'image'));
+      expect(calls.filter((call) => call === 'apt-get update')).toHaveLength(1);
+      expect(manifest.packages.map(({ version }) => version)).not.toContain('0-old');
+      expect(readdirSync(work)).toEqual(['image']);
+    },
+  );
+
+  it("updates apt's lists once at most", async () => {
+    broken.failing = 'apt-cache';
+    await expect(build(join(work, 'image'))).rejects.toThrow('apt-cache exited with 100');
+    expect(calls).toEqual(['apt-cache', 'apt-get update', 'apt-cache']);
+  });
+
+  it("makes the same image whatever root's umask is, readable for all", async () => {
+    await build(join(work, 'plain'));
+    const plain = disk.modes;
+    const before = process.umask(0o077);
+    try {
+      await build(join(work, 'a', 'b'));
+      expect(process.umask()).toBe(0o077);
+    } finally {
+      process.umask(before);
+    }
+    expect(disk.modes).toEqual(plain);
+    expect([plain.get('.'), plain.get('usr/lib/modules'), plain.get('tmp')]).toEqual(['755', '755', '1777']);
+    for (const path of ['a', 'a/b']) expect(modeOf(join(work, path))).toBe('755');
+    for (const name of readdirSync(join(work, 'a/b'))) expect(modeOf(join(work, 'a/b', name))).toBe('644');
   });
 
   it('refuses a busybox without a program that the guest service needs', async () => {

@@ -29,6 +29,35 @@ describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) =
   const put = (name: string, content: string) => writeFileSync(join(directory, name), content);
   const get = (name: string) => readFileSync(join(directory, name), 'utf8');
 
+  const FIND = `load_drivers() { :; }
+    pause() { :; }
+    context_candidates() { candidates=' /dev/sr0 /dev/vda'; }
+    tried=
+    find_context && echo "$device after$tried"`;
+
+  it('tries a CD-ROM drive again that could not be mounted at first, and other disks once', () => {
+    const output = shell(
+      `try_context() {
+        tried="$tried \${1#/dev/}"
+        [ "$tried" = ' sr0 vda sr0 sr0' ]
+      }
+      ${FIND}`,
+    );
+    expect(output).toBe('/dev/sr0 after sr0 vda sr0 sr0\n');
+  });
+
+  it('does not take a disk without the label for the context', () => {
+    const output = shell(
+      `dd() { case $1 in if=/dev/vda) echo root ;; if=/dev/vdb) echo cidata ;; esac; }
+      mount() { shift 4; [ "$1" = /dev/vdb ] && : >"$2/context.sh"; }
+      ${FIND.replace(' /dev/sr0 /dev/vda', ' /dev/vda /dev/vdb')}`.replace(
+        'tried=',
+        `STATE=${directory}; mkdir $STATE/context; tried=`,
+      ),
+    );
+    expect(output).toBe('/dev/vdb after\n');
+  });
+
   it('writes every text as JSON that reads back', () => {
     const texts = [
       'plain text',
