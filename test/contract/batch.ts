@@ -285,6 +285,14 @@ export class Batch {
       .filter((line) => line.includes(id));
   }
 
+  /** All lines of the mom, without date and time. */
+  momLog(): string[] {
+    return this.readDays('mom_logs')
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.slice(line.indexOf(';') + 1));
+  }
+
   /** Record types of a job, `QSE`. */
   records(id: string): string {
     return this.accounting(id)

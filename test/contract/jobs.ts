@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Batch, splitNul } from './batch.ts';
+import { type Batch, real, splitNul } from './batch.ts';
 import { fixtureJson } from './recordings.ts';
 
 /** Notes how the job itself was called, from the view of its script (whose parent reads the script's name). */
@@ -137,6 +137,17 @@ exec bash "$script"\n`;
       expect(existsSync(batch().userFile(`outputs/there.o${there.split('.')[0]}`))).toBe(true);
       expect(existsSync(join(batch().home, 'undelivered', `${lost}.OU`))).toBe(true);
     });
+
+    it.runIf(!real)(
+      'that cannot get into a FIFO is given up after some seconds, and the job ends',
+      async () => {
+        await batch().asUser('mkfifo', batch().userFile('fifo'));
+        const id = await batch().submit('fifo', 'echo for nobody\n', '-o', 'fifo', '-e', '/dev/null');
+        expect((await batch().ended(id)).get('exit_status')).toBe('0');
+        const kept = join(batch().home, 'undelivered', `${id}.OU`);
+        expect(readFileSync(kept, 'utf8')).toContain('for nobody\n');
+      },
+    );
 
     it('carries 10 MB with NUL bytes and UTF-8 unchanged', async () => {
       const id = await batch().submit('big', 'printf "ä\\0ö"; head -c 10000000 /dev/zero\n');

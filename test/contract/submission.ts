@@ -1,6 +1,6 @@
 // What qsub refuses, in which words, and what it takes from the script.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { asRecorded, type Batch } from './batch.ts';
+import { asRecorded, type Batch, real } from './batch.ts';
 import { recordedCommand } from './recordings.ts';
 
 export function submissionContract(batch: () => Batch): void {
@@ -8,6 +8,7 @@ export function submissionContract(batch: () => Batch): void {
     beforeAll(() => {
       batch().writeScript('work0.sh', 'exit 0\n');
       batch().writeScript('bad.sh', '#PBS -Y\ntrue\n');
+      batch().writeScript('depend.sh', '#PBS -W depend=afterany:1.vm\ntrue\n');
     });
 
     const cases: [title: string, argv: string[]][] = [
@@ -34,6 +35,34 @@ export function submissionContract(batch: () => Batch): void {
       const result = await batch().asRoot('qsub', batch().userFile('work0.sh'));
       expect([result.code, result.stderr.trim()]).toEqual([recorded.code, recorded.stderr]);
     });
+
+    it.runIf(!real).each([
+      ['-W depend=', ['-W', 'umask=022,depend=afterok:1.vm', 'work0.sh'], 'dependencies (-W depend=)'],
+      ['-a', ['-a', '2359', 'work0.sh'], 'jobs that wait for a time (-a)'],
+      ['-I', ['-I'], 'interactive jobs'],
+      ['such a directive in the script', ['depend.sh'], 'dependencies (-W depend=)'],
+    ])('refuses what only TORQUE has: %s', async (_, argv, what) => {
+      const result = await batch().asUser('qsub', ...argv);
+      expect([result.code, result.stdout, result.stderr]).toEqual([
+        1,
+        '',
+        `qsub: the stand-in has no ${what}\n`,
+      ]);
+    });
+
+    it.runIf(!real)(
+      "refuses a -W group_list= that the user is not in, and takes the user's own",
+      async () => {
+        const refused = await batch().asUser('qsub', '-W', 'group_list=daemon', 'work0.sh');
+        expect([refused.code, refused.stdout]).toEqual([199, '']);
+        expect(refused.stderr).toContain('Bad GID for job execution MSG=user');
+        const group = (await batch().asUser('id', '-gn')).stdout.trim();
+        const taken = await batch().asUser('qsub', '-h', '-W', `group_list=${group}`, 'work0.sh');
+        expect(taken.code).toBe(0);
+        expect((await batch().attributes(taken.stdout.trim())).get('egroup')).toBe(group);
+        await batch().asUser('qdel', taken.stdout.trim());
+      },
+    );
 
     it.each([
       ["user not in the queue's acl_users", ['acl_users = somebody', 'acl_user_enable = True'], 'work0.sh'],

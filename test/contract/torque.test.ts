@@ -6,6 +6,7 @@ import { endingsContract } from './endings.ts';
 import { hooksContract } from './hooks.ts';
 import { jobsContract } from './jobs.ts';
 import { listingsContract } from './listings.ts';
+import { momLogContract } from './mom-log.ts';
 import { submissionContract } from './submission.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -35,6 +36,7 @@ describe.runIf(isRoot)(
     hooksContract(batch);
     jobsContract(batch);
     endingsContract(batch);
+    momLogContract(batch);
     submissionContract(batch);
     listingsContract(batch);
   },

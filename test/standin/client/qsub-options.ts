@@ -85,6 +85,26 @@ function addExtra(text: string, into: Map<string, string>): void {
   }
 }
 
+/** What TORQUE has and the stand-in has not. */
+const ABSENT_OPTIONS: Readonly<Record<string, string>> = {
+  I: 'interactive jobs',
+  a: 'jobs that wait for a time (-a)',
+};
+const ABSENT_EXTRAS: Readonly<Record<string, string>> = {
+  depend: 'dependencies (-W depend=)',
+  interactive: 'interactive jobs',
+  stagein: 'file staging (-W stagein=)',
+  stageout: 'file staging (-W stageout=)',
+};
+
+/** Better no job than one that runs otherwise than TORQUE would run it. */
+export function refuseAbsent({ options, extra }: QsubOptions): void {
+  const absent =
+    Object.entries(ABSENT_OPTIONS).find(([letter]) => options.has(letter)) ??
+    Object.entries(ABSENT_EXTRAS).find(([name]) => extra.has(name));
+  if (absent !== undefined) throw new ClientExit(1, `qsub: the stand-in has no ${absent[1]}\n`);
+}
+
 /** The words of the script's directives, up to its first line that is neither empty nor a comment. */
 export function directiveWords(script: string, prefix: string): string[][] {
   const found: string[][] = [];

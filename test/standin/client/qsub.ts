@@ -2,7 +2,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { exitCodeOf } from '../common/faults.ts';
 import { ClientExit, Connection, hostName, runClient } from './connection.ts';
-import { directiveWords, type QsubOptions, readOptions, submitRequest } from './qsub-options.ts';
+import {
+  directiveWords,
+  type QsubOptions,
+  readOptions,
+  refuseAbsent,
+  submitRequest,
+} from './qsub-options.ts';
 
 function loadScript(path: string | undefined): Buffer {
   if (path === undefined || path === '-') return readFileSync(0);
@@ -34,7 +40,8 @@ async function main(argv: string[]): Promise<number> {
   const read: QsubOptions = { options: new Map(), resources: [], extra: new Map(), operands: [] };
   readOptions(argv, read);
   if (process.getuid?.() === 0) throw new ClientExit(1, 'qsub can not be run as root\n');
-  if (read.options.has('I')) throw new ClientExit(1, 'qsub: the stand-in has no interactive jobs\n');
+  // Before the script is read: an interactive job has none.
+  refuseAbsent(read);
   const scriptName = read.operands[0] === '-' ? undefined : read.operands[0];
   const script = loadScript(scriptName);
   const prefix = read.options.get('C') ?? '#PBS';
@@ -42,6 +49,7 @@ async function main(argv: string[]): Promise<number> {
     const directives: QsubOptions = { ...read, operands: [] };
     for (const words of directiveWords(script.toString('latin1'), prefix)) readOptions(words, directives);
   }
+  refuseAbsent(read);
   const connection = await Connection.open('qsub');
   const host = hostName(connection.serverName);
   const place = { workDir: workDir(), host, server: connection.serverName };

@@ -10,6 +10,8 @@ const FAULTS = {
   queueDisabled: [15023, 'Queue is not enabled'],
   unknownResource: [15037, 'Unknown resource type '],
   exceedsLimit: [15038, 'Job exceeds queue resource limits'],
+  // Not recorded: the number by its place in TORQUE's list.
+  badGroup: [15047, 'Bad GID for job execution'],
   queueFull: [15048, 'Maximum number of jobs already in queue'],
   unknownNode: [15062, 'Unknown node'],
   badRequest: [15029, 'Unknown/illegal request'],

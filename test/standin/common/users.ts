@@ -33,6 +33,12 @@ export function lookupUser(nameOrUid: string | number): UnixUser | undefined {
   return user;
 }
 
+/** The number of a group by its name; undefined if there is no such group. */
+export function lookupGroup(name: string): number | undefined {
+  const gid = ask('getent', ['group', '--', name])?.split(':')[2];
+  return gid === undefined ? undefined : Number(gid);
+}
+
 function readUser(key: string): UnixUser | undefined {
   const [name = '', , uid = '', gid = '', , home = '/', shell = ''] =
     ask('getent', ['passwd', '--', key])?.split(':') ?? [];

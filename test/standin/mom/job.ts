@@ -1,6 +1,7 @@
 // One attempt at a job on its mom: prologue, job, epilogue, delivery, report. Written down at each change of phase, so
 // that a mom started later knows as much as TORQUE's does.
 import { chmodSync, chownSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDuration } from '../common/format.ts';
@@ -26,6 +27,13 @@ export interface JobRecord {
 
 /** Ends of an attempt before the job ran: nothing is delivered. */
 const NEVER_STARTED = new Set([-1, -2, -3, -4, -9, -13, -14]);
+/** How a mom's log names failures to start. Only that of -2 was recorded. */
+const START_FAILURES: ReadonlyMap<number, string> = new Map([
+  [-1, 'before files staged, no retry'],
+  [-2, 'after files staged, no retry'],
+  [-9, 'output files could not be created'],
+  [-14, 'prologue failed, retry will be attempted'],
+]);
 /** What is left of a job gets this long after its top process died of our SIGTERM. */
 const GRACE_MS = 100;
 /** When a running job is first looked at; afterwards at every check_poll_time. */
@@ -104,11 +112,18 @@ export class MomJob {
     if (kind === 'job') this.running(Number(first), second);
     else if (kind === 'end') this.finish(Number(first));
     else if (kind === 'failed') {
-      const text = `job not started, Failure job exec failure, code ${first}`;
-      this.mom.log('01', 'Job', 'TMomFinalizeJob3', text);
-      this.mom.log('01', 'Job', 'exec_bail', `bailing on job ${this.id} code ${first}`);
+      this.logFailedStart(Number(first));
       this.finish(Number(first));
     }
+  }
+
+  private logFailedStart(code: number): void {
+    const why = START_FAILURES.get(code) ?? `code ${code}`;
+    const text = `job not started, Failure job exec failure, ${why} (see syslog for more information)`;
+    this.mom.log('01', 'Job', 'TMomFinalizeJob3', text);
+    this.mom.log('01', 'Job', 'TMOMScanForStarting', `job ${this.id} failed after TMomFinalizeJob3`);
+    this.mom.log('01', 'Job', 'exec_bail', `bailing on job ${this.id} code ${code}`);
+    this.mom.log('08', 'Req', 'send_sisters', `sending ABORT to sisters for job ${this.id}`);
   }
 
   private running(session: number, sessionStart: string): void {
@@ -116,7 +131,7 @@ export class MomJob {
     this.settleStart();
     this.mom.log('01', 'Job', 'TMomFinalizeJob3', `job ${this.id} started, pid = ${session}`);
     // Given up in the moment before it started.
-    if (this.finishing) signalSession(session, sessionStart, 'SIGKILL');
+    if (this.finishing) this.signalAll(session, sessionStart, 'SIGKILL');
     else this.mom.tell({ kind: 'started', id: this.id, attempt: this.record.message.attempt, session });
     this.later(FIRST_SAMPLE_MS, () => this.sample());
   }
@@ -140,14 +155,15 @@ export class MomJob {
     const { phase, session = 0, sessionStart = '' } = this.record;
     if (phase === 'running') {
       if (signal === 'SIGTERM') this.terminated = true;
-      const sent = signalSession(session, sessionStart, signal);
-      this.mom.log(
-        '08',
-        'Job',
-        this.id,
-        `kill_task: killing ${sent} processes of session ${session} with ${signal}`,
-      );
+      this.signalAll(session, sessionStart, signal);
     } else if (phase === 'prologue' && signal === 'SIGKILL') this.finish(0);
+  }
+
+  /** To every process of the job, each with a line in the log. */
+  private signalAll(session: number, sessionStart: string, signal: string): void {
+    const number = constants.signals[signal as NodeJS.Signals] ?? signal;
+    for (const pid of signalSession(session, sessionStart, signal))
+      this.mom.log('08', 'Job', this.id, `kill_task: killing pid ${pid} task 1 with sig ${number}`);
   }
 
   /** SIGTERM, and SIGKILL after the kill delay. */
@@ -181,7 +197,10 @@ export class MomJob {
     if (this.record.phase !== 'running' || this.overWalltime || limit === undefined || spent <= limit) return;
     this.overWalltime = true;
     this.sample();
-    this.mom.log('08', 'Job', this.id, `walltime ${spent} exceeded limit ${limit}`);
+    const over = `walltime ${spent} exceeded limit ${limit}`;
+    const error = `LOG_ERROR::Resource limit exceeds allowable (15050) in mom_over_limit, ${over}`;
+    this.mom.log('01', 'Svr', 'pbs_mom', error);
+    this.mom.log('08', 'Job', this.id, over);
     tellUser(this.files.err, `=>> PBS: job killed: walltime ${spent} exceeded limit ${limit}\n`);
     this.kill();
   }
@@ -205,7 +224,7 @@ export class MomJob {
     const used = usedAtEnd(this.sampled, ran ? this.seconds() : 0);
     if (session !== undefined) {
       if (this.terminated) await sleep(GRACE_MS);
-      signalSession(session, sessionStart, 'SIGKILL');
+      this.signalAll(session, sessionStart, 'SIGKILL');
       this.mom.log(
         '128',
         'Job',
@@ -214,6 +233,7 @@ export class MomJob {
       );
       this.mom.log('08', 'Job', this.id, 'job was terminated');
     }
+    this.mom.log('128', 'Svr', 'preobit_preparation', 'top');
     this.save({ phase: 'epilogue', exitStatus, used });
     await this.runEpilogue();
     if (!NEVER_STARTED.has(exitStatus)) await this.deliver();
@@ -275,7 +295,7 @@ export class MomJob {
       this.mom.log('01', 'Job', this.id, 'start data lost, server will retry');
       this.finish(-3);
     } else if (abort && isAlive(session, sessionStart)) {
-      signalSession(session, sessionStart, 'SIGKILL');
+      this.signalAll(session, sessionStart, 'SIGKILL');
       this.finish(-4);
     } else this.watch();
   }

@@ -231,14 +231,29 @@ sub deliver {
     }
 }
 
+# No step of a copy may take longer than this. Seconds.
+use constant PATIENCE => 5;
+
+# The target may be a FIFO that nobody reads: a copy that does not get on is given up. What counts is that the alarm makes
+# the system call fail; it comes again, lest it falls between two of them.
 sub copy {
     my ($from, $to) = @_;
+    local $SIG{ALRM} = sub { alarm(1) };
+    my $done = copy_before_alarm($from, $to);
+    alarm(0);
+    return $done;
+}
+
+sub copy_before_alarm {
+    my ($from, $to) = @_;
+    alarm(PATIENCE);
     sysopen(my $in, $from, O_RDONLY | O_NOFOLLOW) or return 0;
     sysopen(my $out, $to, O_WRONLY | O_CREAT | O_TRUNC, 0666) or return 0;
     while (1) {
         my $read = sysread($in, my $buffer, 1 << 20) // return 0;
         last if $read == 0;
         for (my $at = 0; $at < $read;) {
+            alarm(PATIENCE);
             $at += syswrite($out, $buffer, $read - $at, $at) // return 0;
         }
     }

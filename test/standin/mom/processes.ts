@@ -52,13 +52,13 @@ export function sessionProcesses(session: number, leaderStart?: string): Process
   });
 }
 
-/** Sends a signal to all processes of a session; returns how many got it. */
-export function signalSession(session: number, leaderStart: string, signal: string): number {
-  let sent = 0;
+/** Sends a signal to all processes of a session; returns those that got it. */
+export function signalSession(session: number, leaderStart: string, signal: string): number[] {
+  const sent: number[] = [];
   for (const { pid } of sessionProcesses(session, leaderStart)) {
     try {
       process.kill(pid, signal as NodeJS.Signals);
-      sent++;
+      sent.push(pid);
     } catch {
       // Gone meanwhile, or an unknown signal name, which TORQUE refuses as well.
     }

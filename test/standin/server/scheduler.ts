@@ -2,7 +2,7 @@
 import { startComment } from '../common/format.ts';
 import { nowSeconds } from '../common/log.ts';
 import { type StartMessage, send } from '../common/protocol.ts';
-import { lookupUser } from '../common/users.ts';
+import { lookupGroup, lookupUser } from '../common/users.ts';
 import type { BatchNode, BatchServer } from './batch.ts';
 import { type Job, type Placement, resourceOf, startRecord } from './job.ts';
 import { parseNodeSpec } from './resources.ts';
@@ -124,7 +124,7 @@ function startMessage(server: BatchServer, job: Job): StartMessage | undefined {
     name: job.name,
     user: job.user,
     uid: user.uid,
-    gid: user.gid,
+    gid: job.group === user.group ? user.gid : (lookupGroup(job.group) ?? user.gid),
     group: job.group,
     groups: user.groups,
     home: user.home,

@@ -4,6 +4,7 @@ import { nowSeconds } from '../common/log.ts';
 import type { Pair, SubmitRequest } from '../common/protocol.ts';
 import type { UnixUser } from '../common/users.ts';
 import type { BatchServer, Queue } from './batch.ts';
+import { executionGroup } from './group.ts';
 import type { Job } from './job.ts';
 import { checkResources, completeResources, exceeds, parseNodeSpec } from './resources.ts';
 
@@ -87,6 +88,7 @@ export function submit(server: BatchServer, request: SubmitRequest, user: UnixUs
   const indices = request.arrayRange === undefined ? [undefined] : arrayIndices(request.arrayRange);
   const nodes = asked.find(([name]) => name === 'nodes')?.[1];
   if (nodes !== undefined) parseNodeSpec(nodes);
+  executionGroup(user, request.group);
   checkQueue(server, queue, user, owner, indices.length);
   const resources = completeResources(asked, withPrefix(queue, 'resources_default.'));
   for (const [name, limit] of withPrefix(queue, 'resources_max.')) {
@@ -134,7 +136,7 @@ function makeJob(
     arrayIndex,
     name,
     user: user.name,
-    group: request.group ?? user.group,
+    group: executionGroup(user, request.group),
     owner: `${user.name}@${server.config.ownerHost}`,
     queue: queue.name,
     state: request.hold ? 'H' : 'Q',

@@ -144,7 +144,7 @@ async function killSessions(path: string): Promise<string[]> {
     for (const line of readFileSync(path, 'utf8').split('\n')) {
       const [session = '', start = '', kind = '', id = ''] = line.split(' ');
       if (session === '' || sessionProcesses(Number(session), start).length === 0) continue;
-      left += signalSession(Number(session), start, 'SIGKILL');
+      left += signalSession(Number(session), start, 'SIGKILL').length;
       killed.add(`session ${session} (${kind} of ${id})`);
     }
     if (left === 0 && round > 0) break;
