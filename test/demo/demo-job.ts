@@ -2,12 +2,13 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { VmbatchError } from '../../src/util/errors.ts';
 import { audit, type Leftovers } from '../site/audit.ts';
 import { createGridJob, type GridJob, jalienJob } from '../site/grid-job.ts';
 import type { Site } from '../site/site.ts';
 
 export const JOB_STAGES = {
-  submit: 'submit-vmbatch-job turns the grami file into a batch job',
+  submit: 'submit-vmbatch-job: from the grami file to qsub',
   queue: 'the batch job waits in the queue',
   prologue: 'prologue: overlay, contextualisation ISO, domain',
   boot: 'the guest boots and writes its ready file',
@@ -50,31 +51,35 @@ echo "kernel: $(uname -r)"
 echo "processors: $(grep -c ^processor /proc/cpuinfo)"
 echo "memory: $(grep MemTotal /proc/meminfo | tr -s ' ')"
 echo "boot id: $(cat /proc/sys/kernel/random/boot_id)"
-echo "user: $(id)"
+echo "user: $(id -un), uid $(id -u), gid $(id -g)"
 echo "directory: $PWD"
 tr a-z A-Z <input.txt >result.txt
 echo "this line goes to stderr" >&2
 exit ${exitCode}
 `;
 
-/** Submits the job and follows it to its end; `begin` is told each stage. */
+/** Submits the job and follows it to its end; `begin` is told each stage.
+ * @throws VmbatchError `site` if the job does not come to an end; the reason of `signal`. */
 export async function runDemoJob(
   site: Site,
   exitCode: number,
   begin: (stage: string) => void,
+  signal: AbortSignal,
 ): Promise<DemoResult> {
   const job = createGridJob(
     site,
     jalienJob(script(exitCode), { name: 'input.txt', text: 'an input file, turned into capitals\n' }),
+    signal,
   );
   begin(JOB_STAGES.submit);
   const submitted = await job.submit();
   const submittedAt = Date.now();
   const { localId } = submitted;
   if (submitted.exitCode !== 0 || localId === undefined)
-    throw new Error(`submit-vmbatch-job failed:\n${submitted.stderr}`);
-  await watch(site, job, localId, begin);
+    throw failed(`submit-vmbatch-job failed: ${submitted.stderr.trim()}`);
+  await watch(site, job, localId, begin, signal);
   const end = await job.waitForEnd(60_000);
+  signal.throwIfAborted();
   const endedAt = statSync(job.file('lrms_done')).mtimeMs;
 
   const history = readHistory(site, localId);
@@ -117,6 +122,7 @@ async function watch(
   job: GridJob,
   localId: string,
   begin: (stage: string) => void,
+  signal: AbortSignal,
 ): Promise<void> {
   begin(JOB_STAGES.queue);
   const directory = join(site.state, 'jobs', localId);
@@ -136,8 +142,8 @@ async function watch(
       begin(stage);
       reached.splice(0, at + 1);
     }
-    if (Date.now() > deadline) throw new Error(`the job did not end; see ${site.log}/vmbatch.log`);
-    await sleep(25);
+    if (Date.now() > deadline) throw failed(`the job did not end${logEnd(site)}`);
+    await sleep(25, undefined, { signal });
   }
 }
 
@@ -147,7 +153,7 @@ function readHistory(site: Site, localId: string): HistoryLine {
     .filter((text) => text !== '')
     .map((text) => JSON.parse(text) as HistoryLine)
     .findLast(({ jobId }) => jobId === localId);
-  if (line === undefined) throw new Error(`the node has no history of job ${localId}`);
+  if (line === undefined) throw failed(`the node has no history of job ${localId}${logEnd(site)}`);
   return line;
 }
 
@@ -161,6 +167,16 @@ function torqueEnd(site: Site, localId: string): number {
     if (time !== undefined) return new Date(`${year}-${month}-${day}T${time}`).getTime();
   }
   return Number.NaN;
+}
+
+function failed(message: string): VmbatchError {
+  return new VmbatchError({ fault: 'site', code: 'demo-failed', message });
+}
+
+/** The log goes with the site. */
+function logEnd(site: Site): string {
+  const lines = readText(join(site.log, 'vmbatch.log')).trimEnd().split('\n').slice(-5).join('\n');
+  return `; the end of the node's log:\n${lines}`;
 }
 
 function readText(path: string): string {

@@ -1,8 +1,7 @@
 // What is left of jobs on the node, counted from the outside: libvirt, files and processes, not our own word.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { openVirsh } from '../../src/hypervisor/virsh.ts';
-import { run } from '../../src/util/run.ts';
+import { commandLine, guestProcesses, listGuests } from './guests.ts';
 import type { Site } from './site.ts';
 
 /** Everything that a job's guest is made of; zero each when all is well. */
@@ -17,8 +16,7 @@ export interface Leftovers {
 }
 
 export async function audit(site: Site): Promise<Leftovers> {
-  const hypervisor = openVirsh({ uri: site.libvirtUri, timeoutMs: 60_000, run });
-  const domains = (await hypervisor.list()).filter((name) => name.startsWith('vmbatch-'));
+  const domains = await listGuests(site);
   const files = filesBelow(site.state);
   const count = (pattern: RegExp) => files.filter((file) => pattern.test(file)).length;
   return {
@@ -49,20 +47,10 @@ function filesBelow(directory: string): string[] {
 
 /** Guests, and hooks or job starters of ours, that still run for this site. */
 function processesOf(site: Site): number {
-  return readdirSync('/proc')
+  const program = join(site.dist, 'vmbatch');
+  const hooks = readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
-    .map((entry) => {
-      try {
-        return readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
-      } catch {
-        return []; // ended meanwhile
-      }
-    })
-    .filter((words) => {
-      const guest = words[words.indexOf('-name') + 1]?.startsWith('guest=vmbatch-') ?? false;
-      const ours = words.some((word) => word.startsWith(`${site.state}/jobs/`));
-      const hook =
-        words[1] === join(site.dist, 'vmbatch') && ['prologue', 'run', 'epilogue'].includes(words[2] ?? '');
-      return (guest && ours) || (guest && words.some((word) => word.includes(site.state))) || hook;
-    }).length;
+    .map(commandLine)
+    .filter((words) => words[1] === program && ['prologue', 'run', 'epilogue'].includes(words[2] ?? ''));
+  return guestProcesses(site.serverName).length + hooks.length;
 }

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmbatchError } from '../../src/util/errors.ts';
+import { signalGroup } from './sheltered.ts';
 
 export interface Daemon {
   pid: number;
@@ -56,28 +57,34 @@ export async function startDaemon(
   };
 }
 
-/** Waits until `ready` says so.
- * @throws VmbatchError `node` if the daemon ended or `deadlineMs` passed. */
+/** Waits until `ready` says so; stops the daemon if that fails.
+ * @throws VmbatchError `node` if the daemon ended or `deadlineMs` passed; the reason of `signal`. */
 export async function waitForDaemon(
   name: string,
   daemon: Daemon,
   ready: () => Promise<boolean>,
   deadlineMs: number,
   log: string,
+  signal?: AbortSignal,
 ): Promise<void> {
   const deadline = performance.now() + deadlineMs;
-  while (!(await ready())) {
-    const ended = daemon.whyEnded();
-    if (ended === undefined && performance.now() < deadline) {
-      await sleep(50);
-      continue;
+  try {
+    while (!(await ready())) {
+      signal?.throwIfAborted();
+      const ended = daemon.whyEnded();
+      if (ended === undefined && performance.now() < deadline) {
+        await sleep(50);
+        continue;
+      }
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'daemon-not-ready',
+        message: ended ?? `${name} did not answer within ${deadlineMs / 1000} s${logEnd(log)}`,
+      });
     }
+  } catch (error) {
     await daemon.stop();
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'daemon-not-ready',
-      message: ended ?? `${name} did not answer within ${deadlineMs / 1000} s${logEnd(log)}`,
-    });
+    throw error;
   }
 }
 
@@ -85,7 +92,8 @@ async function stop(child: ChildProcess, ended: () => boolean, graceMs: number):
   if (ended()) return;
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   child.kill('SIGTERM');
-  const killer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  // What it may have started in its group must not outlive it.
+  const killer = setTimeout(() => signalGroup(child.pid, 'SIGKILL'), graceMs);
   await gone;
   clearTimeout(killer);
 }

@@ -8,7 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote } from '../../src/util/quote.ts';
 import type { RunResult } from '../../src/util/run.ts';
 import { run } from '../../src/util/run.ts';
-import { asAccount, QUEUE, type Site } from './site.ts';
+import { QUEUE } from './configuration.ts';
+import { signalGroup } from './sheltered.ts';
+import { asAccount, type Site } from './site.ts';
 
 export interface GridJobDescription {
   name: string;
@@ -31,7 +33,9 @@ export interface GridJob {
   waitForEnd(timeoutMs: number): Promise<{ code: number; text: string }>;
 }
 
-export function createGridJob(site: Site, description: GridJobDescription): GridJob {
+/** Writes the job's files.
+ * @param signal ends calls that run and waiting. */
+export function createGridJob(site: Site, description: GridJobDescription, signal?: AbortSignal): GridJob {
   const id = randomBytes(27).toString('hex').slice(0, 54);
   const session = join(site.sessions, id);
   const file = (kind: string) => join(site.control, `job.${id}.${kind}`);
@@ -62,8 +66,13 @@ export function createGridJob(site: Site, description: GridJobDescription): Grid
         ...['--', join(site.dist, 'arc-backend', script), '--config', site.arcConf, file('grami')],
       ],
       // As A-REX starts them under a service manager: no HOME, no USER.
-      { env: { PATH: '/usr/local/bin:/usr/bin:/bin', ARC_CONFIG: site.arcConf }, cwd: site.directory },
+      {
+        env: { PATH: '/usr/local/bin:/usr/bin:/bin', ARC_CONFIG: site.arcConf },
+        cwd: site.directory,
+        ...(signal === undefined ? {} : { signal }),
+      },
     );
+    signal?.throwIfAborted();
     writeFileSync(file('errors'), result.stderr, { flag: 'a' });
     return result;
   };
@@ -89,7 +98,7 @@ export function createGridJob(site: Site, description: GridJobDescription): Grid
       const deadline = performance.now() + timeoutMs;
       while (!existsSync(file('lrms_done'))) {
         if (performance.now() > deadline) throw new Error(`no lrms_done for ${id} in ${timeoutMs / 1000} s`);
-        await sleep(50);
+        await sleep(50, undefined, { signal });
       }
       const [, code, text] = /^(-?\d+) ?(.*)/.exec(readFileSync(file('lrms_done'), 'utf8')) ?? [];
       return { code: Number(code), text: text ?? '' };
@@ -117,7 +126,19 @@ export function startScan(site: Site): ChildProcess {
     cwd: site.directory,
     env: { PATH: '/usr/local/bin:/usr/bin:/bin', ARC_CONFIG: site.arcConf },
     stdio: ['ignore', 'ignore', log],
+    // Ctrl-C is for us: we tell it when to end.
+    detached: true,
   });
+}
+
+/** Ends it as A-REX does, and by force if it does not heed that for three seconds. */
+export async function stopScan(scan: ChildProcess): Promise<void> {
+  if (scan.exitCode !== null || scan.signalCode !== null) return;
+  const gone = new Promise((resolve) => scan.once('exit', resolve));
+  scan.kill('SIGTERM');
+  const killer = setTimeout(() => signalGroup(scan.pid, 'SIGKILL'), 3_000);
+  await gone;
+  clearTimeout(killer);
 }
 
 /** The grami as A-REX 6.17 writes it for a job without limits. */

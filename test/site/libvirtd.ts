@@ -3,8 +3,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
-import { run } from '../../src/util/run.ts';
 import { startDaemon, waitForDaemon } from './daemon.ts';
+import { runSheltered } from './sheltered.ts';
 
 /** What a unix socket's address holds, less the terminating NUL. */
 const SOCKET_PATH_BYTES = 107;
@@ -55,10 +55,11 @@ export interface PrivateLibvirtd {
 /** Starts a libvirtd whose configuration, state and socket are below `dir`, and returns when it answers.
  * Root only.
  * @param options.hideKvm takes /dev/kvm from it, see cpuCanVirtualise.
+ * @param options.signal stops it again as long as it does not answer.
  * @throws VmbatchError `node` if a program is missing, `dir` is too long for a socket, or it does not start. */
 export async function startPrivateLibvirtd(
   dir: string,
-  options: { hideKvm: boolean },
+  options: { hideKvm: boolean; signal?: AbortSignal | undefined },
 ): Promise<PrivateLibvirtd> {
   const own = resolve(dir);
   const socket = join(own, 'run/libvirt-sock');
@@ -90,13 +91,13 @@ export async function startPrivateLibvirtd(
     { log, debianPackage: 'tini libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu' },
   );
   const uri = `qemu:///system?socket=${encodeURIComponent(socket).replaceAll('%2F', '/')}`;
-  await waitForDaemon('libvirtd', daemon, () => answers(uri), 60_000, log);
+  await waitForDaemon('libvirtd', daemon, () => answers(uri), 60_000, log, options.signal);
   return {
     uri,
     pid: daemon.pid,
     stop: async ({ keepDomains = false } = {}) => {
       if (!keepDomains && daemon.whyEnded() === undefined) await destroyDomains(uri);
-      await daemon.stop(10_000);
+      await daemon.stop(5_000);
     },
   };
 }
@@ -115,13 +116,13 @@ export function cpuCanVirtualise(cpuinfo = readFileSync('/proc/cpuinfo', 'utf8')
 }
 
 async function destroyDomains(uri: string): Promise<void> {
-  const running = await run('virsh', ['-c', uri, 'list', '--uuid'], { timeoutMs: 15_000 });
+  const running = await runSheltered('virsh', ['-c', uri, 'list', '--uuid'], { timeoutMs: 5_000 });
   for (const domain of running.stdout.split('\n').filter(Boolean))
-    await run('virsh', ['-c', uri, 'destroy', domain], { timeoutMs: 15_000 });
+    await runSheltered('virsh', ['-c', uri, 'destroy', domain], { timeoutMs: 5_000 });
 }
 
 async function answers(uri: string): Promise<boolean> {
-  const result = await run('virsh', ['-c', uri, 'version'], { timeoutMs: 15_000 });
+  const result = await runSheltered('virsh', ['-c', uri, 'version'], { timeoutMs: 15_000 });
   if (result.notFound) {
     throw new VmbatchError({
       fault: 'node',

@@ -1,49 +1,70 @@
 // `npm run site`: a one-node site to try jobs on by hand. Runs until it is told to stop, or as long as a command.
 import { spawn } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { formatError, toVmbatchError } from '../../src/util/errors.ts';
 import { shellQuote } from '../../src/util/quote.ts';
-import { QUEUE, SITE_STAGES, type Site, startSite } from './site.ts';
+import { reportStop, runProgram, UsageError } from './program.ts';
+import { signalGroup } from './sheltered.ts';
+import { QUEUE, SITE_STAGES, type Site, startSite, writePublic } from './site.ts';
 
 const HELP = `usage: npm run site [-- [--dir DIR] [COMMAND [ARGUMENT ...]]]
 
 Starts a one-node site on this machine: a stand-in for TORQUE (for trying and testing, not a batch system), libvirt,
 a shared file system, a worker node with vmbatch. With a command: runs it in the site's environment, then stops.
-Without: runs until it gets SIGINT or SIGTERM.
-  --dir DIR   where everything goes (default /var/tmp/vmbatch-site); removed at the end
+Without: runs until it gets SIGINT (Ctrl-C) or SIGTERM.
+  --dir DIR   where everything goes (default /var/tmp/vmbatch-site); must be empty or not exist, removed at the end
 `;
 
-async function main(argv: string[]): Promise<number> {
-  if (argv[0] === '--help') {
+/** What a command gets to end by itself. */
+const COMMAND_GRACE_MS = 3_000;
+
+function parse(argv: readonly string[]): { help: boolean; directory: string; command: string[] } {
+  let directory = '/var/tmp/vmbatch-site';
+  const rest = [...argv];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (word === '--help') return { help: true, directory, command: [] };
+    if (word === '--') break;
+    if (word === '--dir' || word.startsWith('--dir=')) {
+      const value = word === '--dir' ? rest.shift() : word.slice('--dir='.length);
+      if (value === undefined || value === '') throw new UsageError('--dir needs a directory after it');
+      directory = value;
+    } else if (word.startsWith('-')) throw new UsageError(`unknown option ${word}`);
+    else {
+      rest.unshift(word); // from here on it is the command's
+      break;
+    }
+  }
+  return { help: false, directory, command: rest };
+}
+
+async function main(argv: string[], signal: AbortSignal): Promise<number> {
+  const { help, directory, command } = parse(argv);
+  if (help) {
     process.stdout.write(HELP);
     return 0;
   }
-  let directory = '/var/tmp/vmbatch-site';
-  if (argv[0] === '--dir') directory = argv.splice(0, 2)[1] ?? directory;
-  rmSync(directory, { recursive: true, force: true });
-  const stopped = new Promise<number>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve(0));
-  });
   const site = await startSite({
     directory,
     account: 'vmbatch-site',
     dist: join(import.meta.dirname, '../../dist'),
     onStage: (stage) => process.stderr.write(`vmbatch: starting ${SITE_STAGES[stage]}\n`),
+    onFailure: (lines) => reportStop(lines, signal),
+    signal,
   });
   try {
-    const environment = join(directory, 'environment');
-    writeFileSync(
-      environment,
-      `export PATH=${shellQuote(site.standin.binDir)}:"$PATH" VMBATCH_SITE=${shellQuote(directory)}\n`,
-      { mode: 0o644 },
-    );
-    if (argv.length > 0) return await Promise.race([runCommand(site, argv), stopped]);
+    const environment = join(site.directory, 'environment');
+    const path = `${shellQuote(site.standin.binDir)}:"$PATH"`;
+    writePublic(environment, `export PATH=${path} VMBATCH_SITE=${shellQuote(site.directory)}\n`);
+    if (command.length > 0) return await runCommand(site, command, signal);
     process.stdout.write(instructions(site, environment));
-    return await stopped;
+    return await new Promise<never>((_, reject) => {
+      // The timer keeps the process: signals alone do not.
+      setInterval(() => undefined, 3_600_000);
+      if (signal.aborted) reject(signal.reason);
+      else signal.addEventListener('abort', () => reject(signal.reason));
+    });
   } finally {
-    const left = await site.stop();
-    for (const line of left) process.stderr.write(`vmbatch: had to end: ${line}\n`);
+    reportStop(await site.stop(), signal);
   }
 }
 
@@ -59,29 +80,41 @@ The site is up. Queue ${QUEUE} runs jobs in guests, queue plain on the node itse
   qstat
   cat hello.sh.o*
 
-Node file: ${site.nodeFile}   log: ${site.log}/vmbatch.log   history: ${site.state}/history.jsonl
+Node file: ${site.nodeFile}
+Log:       ${site.log}/vmbatch.log
+History:   ${site.state}/history.jsonl
 Ctrl-C here stops and removes everything.
 `;
 }
 
-function runCommand(site: Site, argv: string[]): Promise<number> {
-  const [file, ...args] = argv;
-  return new Promise((resolve, reject) => {
-    const child = spawn(file ?? 'true', args, {
+/** Runs the command on this terminal; returns its exit code as a shell does. */
+function runCommand(site: Site, [file = '', ...args]: string[], signal: AbortSignal): Promise<number> {
+  // On a terminal it must stay in our process group, to be allowed to read from it.
+  const onTerminal = process.stdin.isTTY === true;
+  return new Promise((resolve) => {
+    const child = spawn(file, args, {
       stdio: 'inherit',
+      detached: !onTerminal,
       env: { ...site.env, VMBATCH_SITE: site.directory },
     });
-    child.once('error', reject);
-    child.once('exit', (code) => resolve(code ?? 1));
+    const send = (name: NodeJS.Signals) => (onTerminal ? child.kill(name) : signalGroup(child.pid, name));
+    let killer: NodeJS.Timeout | undefined;
+    const end = () => {
+      send('SIGTERM');
+      killer = setTimeout(() => send('SIGKILL'), COMMAND_GRACE_MS);
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end);
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'ENOENT' ? 'there is no such program' : error.message;
+      process.stderr.write(`vmbatch: ${file} cannot be started: ${why}\n`);
+      resolve(error.code === 'ENOENT' ? 127 : 126);
+    });
+    child.once('exit', (code, name) => {
+      clearTimeout(killer);
+      resolve(code ?? 128 + (name === null ? 0 : constants.signals[name]));
+    });
   });
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: unknown) => {
-    process.stderr.write(`${formatError(toVmbatchError(error))}\n`);
-    process.exitCode = 1;
-  },
-);
+runProgram(main, HELP);

@@ -14,6 +14,8 @@ export interface NfsServerRequest {
   pseudo: string;
   /** TCP port on 127.0.0.1; a free one if absent. */
   port?: number;
+  /** Stops it again as long as it does not answer. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface NfsServer {
@@ -38,7 +40,7 @@ export async function startNfsServer(request: NfsServerRequest): Promise<NfsServ
     ['-F', '-f', configuration, '-L', log, '-p', join(dir, 'ganesha.pid'), '-N', 'NIV_EVENT'],
     { log: join(dir, 'ganesha.out'), debianPackage: 'nfs-ganesha nfs-ganesha-vfs' },
   );
-  await waitForDaemon('the NFS server', daemon, () => accepts(port), 20_000, log);
+  await waitForDaemon('the NFS server', daemon, () => accepts(port), 20_000, log, request.signal);
   // Its own way of ending takes its time; there is nothing that it would have to save.
   return { port, pid: daemon.pid, stop: () => daemon.stop(2_000) };
 }

@@ -1,44 +1,56 @@
 // A one-node site on this machine, for the demo and the tests: share, batch system, hypervisor, node, CE. All of
 // it is below one directory, and all of it goes again.
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { openVirsh } from '../../src/hypervisor/virsh.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { describeRun, run } from '../../src/util/run.ts';
+import { stopDaemons } from '../standin/site/daemons.ts';
 import { type Standin, startStandin } from '../standin/start.ts';
+import { makeAccount, type SiteAccount } from './account.ts';
+import { arcConfiguration, nodeConfiguration, QUEUE } from './configuration.ts';
+import { claimDirectory, copyDist } from './directory.ts';
+import { destroyGuests, killGuestProcesses } from './guests.ts';
 import { cpuCanVirtualise, startPrivateLibvirtd, systemLibvirtdRunning } from './libvirtd.ts';
 import { startNfsServer } from './nfs.ts';
+import { runSheltered } from './sheltered.ts';
+import { failures, Undo } from './undo.ts';
 
-export const QUEUE = 'vmalice';
+export { QUEUE };
 
 /** The parts of a site in the order in which they are started, in words. */
 export const SITE_STAGES = {
   account: 'an account and directories for the site',
-  image: 'the demo guest, made from Debian packages if it is not there',
+  image: 'the demo guest (built if it is not there)',
   hypervisor: 'libvirt',
   share: 'the shared file system (NFS)',
-  batch: 'the batch system (a stand-in for TORQUE) and the hooks of the worker node',
+  batch: 'a stand-in for TORQUE, and the hooks',
 } as const;
 
 export interface SiteOptions {
-  /** Everything is below it; must be traversable for every user, and short (sockets). */
+  /** Everything is below it, and it is removed at the end; short (sockets). */
   directory: string;
-  /** A Unix account made for the site and removed with it. */
+  /** A Unix account made for the site and removed with it; with a number at its end while another has the name. */
   account: string;
-  /** The dist/ to use. */
+  /** The dist/ to use; the site works with a copy. */
   dist: string;
   /** Told of each part as it starts. */
   onStage: (stage: keyof typeof SITE_STAGES) => void;
   slots?: number;
   addressing?: 'dhcp' | 'static';
+  /** Told what could not be removed again after a failed start, see `Site.stop`. */
+  onFailure?: (lines: string[]) => void;
+  /** Stops what is being started. */
+  signal?: AbortSignal;
 }
 
 export interface Site {
   directory: string;
-  account: { name: string; uid: number; gid: number; home: string };
+  account: SiteAccount;
   /** With the batch system's commands on PATH. */
   env: NodeJS.ProcessEnv;
+  /** The site's own copy. */
   dist: string;
   share: string;
   sessions: string;
@@ -49,6 +61,8 @@ export interface Site {
   state: string;
   log: string;
   libvirtUri: string;
+  /** TORQUE's server; job ids end in it. No other site has it. */
+  serverName: string;
   standin: Standin;
   /** Replaces parts of the node file; what is not named stays. */
   configureNode(changes: Record<string, unknown>): void;
@@ -58,106 +72,121 @@ export interface Site {
     args: readonly string[],
     options?: { input?: string; cwd?: string },
   ): ReturnType<typeof run>;
+  /** Ends and removes everything. Returns a line for all that had to be ended by force (`had to end …`) and
+   * all that could not be removed (`could not …`). */
   stop(): Promise<string[]>;
 }
 
-/** Starts everything. What was started before a failure is stopped again. */
+/** Starts everything. What was started before a failure, or before `signal`, is stopped again.
+ * @throws VmbatchError for what cannot be started; the reason of `signal`. */
 export async function startSite(options: SiteOptions): Promise<Site> {
-  const { directory, dist, onStage } = options;
-  const undo: (() => Promise<unknown>)[] = [];
-  const stop = async () => {
-    const left: string[] = [];
-    for (const step of undo.splice(0).reverse()) {
-      const said = await step().catch((error: unknown) => [String(error)]);
-      if (Array.isArray(said)) left.push(...said.map(String));
-    }
-    return left;
-  };
+  const undo = new Undo();
   try {
-    onStage('account');
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
-    chmodSync(directory, 0o755);
-    undo.push(async () => rmSync(directory, { recursive: true, force: true }));
-    const paths = layOut(directory);
-    const account = await makeAccount(options.account, join(paths.share, 'home', options.account));
-    undo.push(() => removeAccount(options.account));
-
-    onStage('image');
-    const image = join(process.env['VMBATCH_CACHE'] ?? '/var/cache/vmbatch', 'demo-image');
-    await mustRun(join(dist, 'vmbatch'), ['image', 'build-demo', '--out', image], 300_000);
-
-    onStage('hypervisor');
-    const libvirtUri = await hypervisor(join(directory, 'lv'), undo);
-
-    onStage('share');
-    const nfs = await startNfsServer({
-      dir: paths.nfs,
-      exportPath: paths.share,
-      pseudo: '/share',
-    });
-    undo.push(() => nfs.stop());
-
-    onStage('batch');
-    const nodeFile = join(directory, 'node.yaml');
-    const config = nodeConfiguration(paths, image, libvirtUri, nfs.port, options.addressing ?? 'dhcp');
-    writeFileSync(nodeFile, stringify(config));
-    const jobStarter = join(directory, 'job-starter');
-    const standin = await startStandin({
-      home: paths.torque,
-      bundle: join(import.meta.dirname, '../../build/standin/lib'),
-      serverName: 'vmbatch-ce',
-      queues: [
-        { name: QUEUE, attributes: {} },
-        { name: 'plain', attributes: {} },
-      ],
-      nodes: [{ name: 'vmbatch-node', np: options.slots ?? 2 }],
-      momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
-    });
-    undo.push(async () => {
-      const left = await standin.stop();
-      return [...left, ...(await destroyGuests(libvirtUri))];
-    });
-    await mustRun(join(dist, 'vmbatch'), [
-      ...['hooks', 'install', '--config', nodeFile],
-      ...['--mom-dir', standin.momPrivDir, '--job-starter', jobStarter],
-    ]);
-
-    const arcConf = join(directory, 'arc.conf');
-    writeFileSync(arcConf, arcConfiguration(paths.control, standin));
-    const env = { ...process.env, ...standin.env, TORQUE_STANDIN_HOME: paths.torque };
-    return {
-      directory,
-      account,
-      env,
-      dist,
-      share: paths.share,
-      sessions: paths.sessions,
-      control: paths.control,
-      arcConf,
-      nodeFile,
-      state: paths.state,
-      log: paths.log,
-      libvirtUri,
-      standin,
-      configureNode: (changes) => writeFileSync(nodeFile, stringify({ ...config, ...changes })),
-      asUser: (file, args, { input, cwd } = {}) =>
-        run('setpriv', [...asAccount(account), '--', file, ...args], {
-          env: {
-            PATH: env.PATH,
-            HOME: account.home,
-            LOGNAME: account.name,
-            USER: account.name,
-            LANG: 'C.UTF-8',
-          },
-          cwd: cwd ?? account.home,
-          ...(input === undefined ? {} : { input }),
-        }),
-      stop,
-    };
+    return await start(options, undo);
   } catch (error) {
-    await stop();
+    const left = failures(await undo.run());
+    if (left.length > 0) options.onFailure?.(left);
     throw error;
   }
+}
+
+async function start(options: SiteOptions, undo: Undo): Promise<Site> {
+  const { signal } = options;
+  const begin = (stage: keyof typeof SITE_STAGES) => {
+    signal?.throwIfAborted();
+    options.onStage(stage);
+  };
+  begin('account');
+  const { directory, release } = await claimDirectory(options.directory);
+  undo.add(`remove ${directory}`, release);
+  const paths = layOut(directory);
+  const dist = join(directory, 'dist');
+  await copyDist(options.dist, dist);
+  const account = await makeAccount(options.account, join(paths.share, 'home'), undo);
+
+  begin('image');
+  const image = await buildImage(dist, signal);
+
+  begin('hypervisor');
+  // No two sites may take each other's guests for their own, and these have their names from the job ids.
+  const serverName = `vmbatch-ce-${randomBytes(3).toString('hex')}`;
+  undo.add('end all guests', () => killGuestProcesses(serverName));
+  const libvirtUri = await hypervisor(join(directory, 'lv'), undo, signal);
+
+  begin('share');
+  const nfs = await startNfsServer({
+    dir: paths.nfs,
+    exportPath: paths.share,
+    pseudo: '/share',
+    signal,
+  });
+  undo.add('stop the NFS server', async () => void (await nfs.stop()));
+
+  begin('batch');
+  const nodeFile = join(directory, 'node.yaml');
+  const config = nodeConfiguration(paths, image, libvirtUri, nfs.port, options.addressing ?? 'dhcp');
+  writePublic(nodeFile, stringify(config));
+  const jobStarter = join(directory, 'job-starter');
+  undo.add('destroy the guests', () => destroyGuests({ libvirtUri, serverName }));
+  undo.add('stop the batch system', async () =>
+    existsSync(join(paths.torque, 'standin.json')) ? stopDaemons(paths.torque) : undefined,
+  );
+  const standin = await startStandin({
+    home: paths.torque,
+    bundle: join(import.meta.dirname, '../../build/standin/lib'),
+    serverName,
+    queues: [
+      { name: QUEUE, attributes: {} },
+      { name: 'plain', attributes: {} },
+    ],
+    nodes: [{ name: 'vmbatch-node', np: options.slots ?? 2 }],
+    momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
+  });
+  await mustRun(join(dist, 'vmbatch'), [
+    ...['hooks', 'install', '--config', nodeFile],
+    ...['--mom-dir', standin.momPrivDir, '--job-starter', jobStarter],
+  ]);
+  const arcConf = join(directory, 'arc.conf');
+  writePublic(arcConf, arcConfiguration(paths.control, standin));
+  signal?.throwIfAborted();
+
+  const env = { ...process.env, ...standin.env, TORQUE_STANDIN_HOME: paths.torque };
+  return {
+    directory,
+    account,
+    env,
+    dist,
+    share: paths.share,
+    sessions: paths.sessions,
+    control: paths.control,
+    arcConf,
+    nodeFile,
+    state: paths.state,
+    log: paths.log,
+    libvirtUri,
+    serverName,
+    standin,
+    configureNode: (changes) => writePublic(nodeFile, stringify({ ...config, ...changes })),
+    asUser: (file, args, { input, cwd } = {}) =>
+      run('setpriv', [...asAccount(account), '--', file, ...args], {
+        env: {
+          PATH: env.PATH,
+          HOME: account.home,
+          LOGNAME: account.name,
+          USER: account.name,
+          LANG: 'C.UTF-8',
+        },
+        cwd: cwd ?? account.home,
+        ...(input === undefined ? {} : { input }),
+      }),
+    stop: () => undo.run(),
+  };
+}
+
+/** For all users to read, whatever root's umask is. */
+export function writePublic(path: string, text: string): void {
+  writeFileSync(path, text);
+  chmodSync(path, 0o644);
 }
 
 /** Arguments of setpriv for an account. */
@@ -188,99 +217,44 @@ function layOut(directory: string) {
   };
 }
 
-async function hypervisor(directory: string, undo: (() => Promise<unknown>)[]): Promise<string> {
+async function hypervisor(directory: string, undo: Undo, signal: AbortSignal | undefined): Promise<string> {
   if (await systemLibvirtdRunning()) return 'qemu:///system';
   mkdirSync(directory, { recursive: true });
-  const libvirtd = await startPrivateLibvirtd(directory, { hideKvm: !cpuCanVirtualise() });
-  undo.push(() => libvirtd.stop());
+  const libvirtd = await startPrivateLibvirtd(directory, { hideKvm: !cpuCanVirtualise(), signal });
+  undo.add('stop libvirtd', async () => void (await libvirtd.stop()));
   return libvirtd.uri;
 }
 
-/** Guests outlive the daemons that started them: none may be left when the site goes. */
-async function destroyGuests(uri: string): Promise<string[]> {
-  const hypervisor = openVirsh({ uri, timeoutMs: 60_000, run });
-  const names = (await hypervisor.list()).filter((name) => name.startsWith('vmbatch-'));
-  await Promise.all(names.map((name) => hypervisor.destroy(name)));
-  return names.map((name) => `domain ${name}`);
-}
-
-function nodeConfiguration(
-  paths: { share: string; state: string; log: string },
-  image: string,
-  libvirtUri: string,
-  nfsPort: number,
-  addressing: string,
-): Record<string, unknown> {
-  const manifest = JSON.parse(readFileSync(join(image, 'manifest.json'), 'utf8')) as {
-    kernelParameters: string;
-  };
-  return {
-    queues: [QUEUE],
-    state: paths.state,
-    log: paths.log,
-    hypervisor: { type: 'auto', uri: libvirtUri },
-    images: {
-      demo: {
-        path: join(image, 'template.qcow2'),
-        boot: {
-          kernel: join(image, 'vmlinuz'),
-          initrd: join(image, 'initrd.img'),
-          command_line: manifest.kernelParameters,
-        },
-        vcpus: { default: 1, maximum: 4 },
-        memory: { default: '256 MiB', maximum: '1 GiB' },
+/** Makes the demo guest if it is not there; returns its directory. */
+async function buildImage(dist: string, signal: AbortSignal | undefined): Promise<string> {
+  const cache = process.env['VMBATCH_CACHE'] || '/var/cache/vmbatch';
+  const image = join(cache, 'demo-image');
+  let builder = 0;
+  try {
+    await mustRun(join(dist, 'vmbatch'), ['image', 'build-demo', '--out', image], {
+      timeoutMs: 300_000,
+      onStart: (pid) => {
+        builder = pid;
       },
-    },
-    network: { type: 'user', addressing },
-    share: { type: 'nfs', server: '10.0.2.2:/share', path: paths.share, port: nfsPort },
-  };
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (error) {
+    // One that was ended has not put its work directory away.
+    for (const name of existsSync(cache) ? readdirSync(cache) : [])
+      if (name.startsWith(`.demo-image-${builder}-`))
+        rmSync(join(cache, name), { recursive: true, force: true });
+    throw error;
+  }
+  return image;
 }
 
-function arcConfiguration(control: string, standin: Standin): string {
-  return `[common]
-hostname=localhost
-
-[lrms]
-lrms=vmbatch ${QUEUE}
-defaultqueue=${QUEUE}
-pbs_bin_path=${standin.binDir}
-pbs_log_path=${standin.serverLogDir}
-
-[arex]
-controldir=${control}
-
-[queue:${QUEUE}]
-
-[custom:vmbatch]
-image=demo
-`;
-}
-
-async function makeAccount(name: string, home: string): Promise<Site['account']> {
-  if (!accountLine(name)) {
-    // A home on the share, so that a plain job finds its files in the guest.
-    const args = ['--no-create-home', '--home-dir', home, '--shell', '/bin/bash', '--user-group', name];
-    await mustRun('useradd', args);
-  } else await mustRun('usermod', ['--home', home, name]);
-  const [, , uid, gid] = accountLine(name)?.split(':') ?? [];
-  mkdirSync(home, { recursive: true });
-  chownSync(home, Number(uid), Number(gid));
-  chmodSync(home, 0o700);
-  return { name, uid: Number(uid), gid: Number(gid), home };
-}
-
-async function removeAccount(name: string): Promise<void> {
-  if (accountLine(name)) await mustRun('userdel', [name]);
-}
-
-function accountLine(name: string): string | undefined {
-  return readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((line) => line.startsWith(`${name}:`));
-}
-
-async function mustRun(file: string, args: readonly string[], timeoutMs = 60_000): Promise<void> {
-  const result = await run(file, args, { timeoutMs });
+async function mustRun(
+  file: string,
+  args: readonly string[],
+  options: Parameters<typeof runSheltered>[2] = {},
+): Promise<void> {
+  const result = await runSheltered(file, args, options);
+  options.signal?.throwIfAborted();
   if (result.exitCode === 0) return;
   throw new VmbatchError({
     fault: 'node',

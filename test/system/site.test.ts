@@ -302,7 +302,7 @@ describe('a grid job', () => {
         expect((await job.cancel()).exitCode).toBe(0);
         expect(await job.waitForEnd(60_000)).toEqual({ code: 271, text: 'Job was deleted on request' });
         expect(readFileSync(`${job.session}.diag`, 'utf8')).toMatch(/^nodename=vmbatch-/m);
-        expect(localId).toMatch(/^\d+\.vmbatch-ce$/);
+        expect(localId).toMatch(new RegExp(`^\\d+\\.${site.serverName}$`));
       } finally {
         scan.kill('SIGTERM');
       }

@@ -3,6 +3,8 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -20,14 +22,13 @@ function say(text) {
   process.stderr.write(`vmbatch: ${text}\n`);
 }
 
+function attempt(file, args, env) {
+  return spawnSync(file, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
+}
+
 /** Runs a command whose output matters only if it fails. */
 function quietly(file, args, env = environment) {
-  const result = spawnSync(file, args, {
-    cwd: root,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    encoding: 'utf8',
-  });
+  const result = attempt(file, args, env);
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
   say(`${file} ${args.join(' ')} failed (${result.error?.message ?? `exit code ${result.status}`})`);
@@ -53,6 +54,10 @@ function debianPackages() {
   const query = spawnSync('dpkg-query', ['-W', '-f', DPKG_FORMAT, ...wanted], {
     encoding: 'utf8',
   });
+  if (query.error !== undefined) {
+    say(`this needs Debian: dpkg-query cannot be run (${query.error.message})`);
+    process.exit(1);
+  }
   const present = new Set(
     query.stdout
       .split('\n')
@@ -67,8 +72,11 @@ function debianPackages() {
   }
   say(`installing Debian packages: ${missing.join(' ')}`);
   const apt = { ...environment, DEBIAN_FRONTEND: 'noninteractive' };
+  const install = ['-q', '-y', '--no-install-recommends', 'install', ...missing];
+  if (attempt('apt-get', install, apt).status === 0) return;
+  // No package lists yet, or so old that what they name is not there any more.
   quietly('apt-get', ['-q', 'update'], apt);
-  quietly('apt-get', ['-q', '-y', '--no-install-recommends', 'install', ...missing], apt);
+  quietly('apt-get', install, apt);
 }
 
 const TASKS = {
@@ -77,14 +85,36 @@ const TASKS = {
   test: [process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
 };
 
-if (process.versions.node.split('.')[0] < 20) {
-  say(`needs Node 20 or newer, this is ${process.version}`);
+/** Waits until no other process prepares this checkout. An abstract socket: its name is free again as soon as
+ * its process ends, however it ends. */
+async function prepareAlone() {
+  const lock = createServer();
+  const address = `\0vmbatch-prepare-${createHash('sha256').update(root).digest('hex')}`;
+  for (let round = 0; ; round++) {
+    const problem = await new Promise((resolve) => {
+      lock.once('error', resolve);
+      lock.listen(address, () => resolve(undefined));
+    });
+    lock.removeAllListeners('error');
+    if (problem === undefined) return () => new Promise((resolve) => lock.close(resolve));
+    if (problem.code !== 'EADDRINUSE') throw problem;
+    if (round === 20) say('waiting for another process that prepares this checkout');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const required = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).engines.node;
+const [leastMajor, leastMinor] = required.replace('>=', '').split('.').map(Number);
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < leastMajor || (major === leastMajor && minor < leastMinor)) {
+  say(`needs Node ${leastMajor}.${leastMinor} or newer, this is ${process.version}`);
   process.exit(1);
 }
 if (task !== undefined && !Object.hasOwn(TASKS, task)) {
   say(`no such task: ${task} (there are ${Object.keys(TASKS).join(', ')})`);
   process.exit(2);
 }
+const release = await prepareAlone();
 npmPackages();
 debianPackages();
 for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
@@ -93,15 +123,13 @@ for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build
     env: startEnvironment,
     stdio: ['ignore', 'inherit', 'inherit'],
   });
+await release();
 if (task !== undefined) {
   const [file, args] = TASKS[task];
   const child = spawn(file, [...args, ...rest], { cwd: root, env: startEnvironment, stdio: 'inherit' });
-  // A terminal sends the signal to both; the child decides when it is through with cleaning up.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
-    process.on(signal, () => {
-      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
-    });
+  // The child decides when it is through with cleaning up. From a terminal it gets the signal twice and does not mind.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
-    process.exitCode = signal === null ? code : 1;
+    process.exitCode = code ?? 128 + constants.signals[signal];
   });
 }
