@@ -182,6 +182,23 @@ describe('qdel', () => {
   );
 
   it(
+    'of a job that will not end kills it after the kill delay, and the guest is gone within 5 s of that',
+    async () => {
+      const job = await submit("#!/bin/bash\ntrap '' TERM\necho started\nwhile :; do sleep 1; done\n");
+      const output = join(site.standin.spoolDir, `${job.id}.OU`);
+      await until(() => existsSync(output) && readFileSync(output, 'utf8') === 'started\n', 'the job');
+      await qdel(job.id);
+      const killed = performance.now() + 2_000;
+      await until(async () => (await audit(site)).domains === 0, 'the end of the guest');
+      expect((performance.now() - killed) / 1000).toBeLessThan(5);
+      // 256 + SIGKILL
+      expect(await ended(job.id)).toBe(265);
+      expect(readFileSync(job.stdout, 'utf8')).toBe('started\n');
+    },
+    JOB_MS,
+  );
+
+  it(
     'of a job whose guest is being started leaves nothing, and the job never runs',
     async () => {
       const job = await submit(`#!/bin/sh\ntouch ${site.account.home}/ran\n`);

@@ -55,10 +55,10 @@ code=$?
 read -r job <pid
 # The mom's shell dies of a SIGTERM at once; what it started may have something to put in order first. Its time
 # is the batch system's kill delay: when that is over, so is the guest.
-while [ -e signalled ] && [ "$code" -gt 128 ] && kill -s 0 -- "-$job" 2>/dev/null; do
+while [ -e signalled ] && [ "$code" -gt 128 ] && kill -0 "-$job" 2>/dev/null; do
   sleep 0.1
 done
-kill -s KILL -- "-$job" 2>/dev/null
+kill -KILL "-$job" 2>/dev/null
 echo "$code $(wc -c <out) $(wc -c <err)" >exit.new
 mv exit.new exit
 vmbatch-end

@@ -36,7 +36,7 @@ describe('what is sent to a guest', () => {
         "exec /bin/sh -c 'cd "$1" && { exec 8<>alive 7<alive 8>&-; read -r nothing <&7; cat exit 2>/dev/null; true; }' vmbatch '/var/tmp/vmbatch-112.server'",
         "exec /bin/sh -c 'exec tail -c +11 -f "$1/out"' vmbatch '/var/tmp/vmbatch-112.server'",
         "exec /bin/sh -c 'exec tail -c +1 "$1/err"' vmbatch '/var/tmp/vmbatch-112.server'",
-        "exec /bin/sh -c 'read -r pid <"$1/pid" && kill -s USR1 -- "-$pid"' vmbatch '/var/tmp/vmbatch-112.server'",
+        "exec /bin/sh -c 'read -r pid <"$1/pid" && kill -USR1 "-$pid"' vmbatch '/var/tmp/vmbatch-112.server'",
       ]
     `);
   });

@@ -42,7 +42,7 @@ function hook(name: 'prologue' | 'epilogue', queue: string) {
   const { status, stdout, stderr } = spawnSync(
     vmbatch,
     [name, '--config', config, '--state', join(directory, 'state'), ...words],
-    { encoding: 'utf8', cwd: directory },
+    { encoding: 'utf8', cwd: directory, timeout: 20_000 },
   );
   return { status, stdout, stderr };
 }
@@ -105,7 +105,10 @@ describe('vmbatch', () => {
   it.each(['submit', 'scan', 'cancel', 'info', 'prologue', 'run', 'epilogue', 'hooks', 'image'])(
     'tells how to use %s',
     (command) => {
-      const { status, stdout } = spawnSync(vmbatch, [command, '--help'], { encoding: 'utf8' });
+      const { status, stdout } = spawnSync(vmbatch, [command, '--help'], {
+        encoding: 'utf8',
+        timeout: 20_000,
+      });
       expect({ status, usage: /^usage: vmbatch /i.test(stdout) }).toEqual({ status: 0, usage: true });
     },
   );
