@@ -2,8 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import Table from 'cli-table3';
-import colours from 'picocolors';
+import picocolors from 'picocolors';
 import type { DemoResult } from './demo-job.ts';
+
+// On a terminal only: picocolors alone would take a CI for one.
+const colours = picocolors.createColors(process.stdout.isTTY === true && picocolors.isColorSupported);
 
 const BORDERS = ['top', 'bottom', 'left', 'right'].flatMap((side) =>
   ['', '-mid', '-left', '-right'].map((part) => `${side}${part}`),
