@@ -83,9 +83,9 @@ export function restCommand(directory: string, stream: 'out' | 'err', offset: nu
 
 /** Sends a signal to the job's process group. */
 export function signalCommand(directory: string, signal: JobSignal): string {
-  // The one form of kill that dash, bash and busybox all take for a process group.
   // Only what is to end the job gives it time to end; the mark tells the one that watches over it.
   const mark = signal === 'TERM' || signal === 'INT' ? ': >"$1/signalled" && ' : '';
+  // The one form of kill that dash, bash and busybox all take for a process group.
   return shell(`read -r pid <"$1/pid" && ${mark}kill -${signal} "-$pid"`, directory);
 }
 

@@ -1,5 +1,6 @@
 // What the node's commands share: their options, the hypervisor and the log.
 import { mkdirSync } from 'node:fs';
+import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -7,7 +8,6 @@ import { type Log, NO_LOG, openLog } from '../util/log.ts';
 import { run } from '../util/run.ts';
 
 export const DEFAULT_NODE_FILE = '/etc/vmbatch/node.yaml';
-const DEFAULT_STATE = '/var/lib/vmbatch';
 
 /** What stands before a hook's own arguments, which may look like options. */
 export interface HookOptions {
@@ -18,7 +18,11 @@ export interface HookOptions {
 }
 
 export function takeHookOptions(argv: readonly string[]): HookOptions {
-  const options: HookOptions = { configFile: DEFAULT_NODE_FILE, state: DEFAULT_STATE, rest: [...argv] };
+  const options: HookOptions = {
+    configFile: DEFAULT_NODE_FILE,
+    state: BUILT_IN_DEFAULTS.state,
+    rest: [...argv],
+  };
   for (;;) {
     const [name, value] = options.rest;
     if (name !== '--config' && name !== '--state') return options;
