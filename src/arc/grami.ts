@@ -49,6 +49,15 @@ export interface Grami {
   /** `joboption_arg_code`: the exit code that is a success. */
   successCode: number;
   runtimes: { name: string; options: string[] }[];
+  /** `joboption_nodeproperty_N`: set by runtime environments. */
+  nodeProperties: string[];
+  /** `joboption_rsl_project`: TORQUE's account. */
+  project: string | undefined;
+  /** `joboption_benchmark`: set by runtime environments, else the site's. */
+  benchmark: string | undefined;
+  /** `joboption_vmbatch_image` and `joboption_vmbatch_repositories`: what ENV/VMBATCH asks for. */
+  image: string | undefined;
+  repositories: string | undefined;
   inputFiles: string[];
   outputFiles: string[];
   /** The first `joboption_jobid`, as A-REX takes it. */
@@ -162,6 +171,11 @@ export function parseGrami(text: string, file: string): Grami {
       name: value,
       options: list(values, `${key}_`, file, 1).map((option) => option.value),
     })),
+    nodeProperties: list(values, 'joboption_nodeproperty_', file).map(({ value }) => value),
+    project: text_('rsl_project'),
+    benchmark: text_('benchmark'),
+    image: text_('vmbatch_image'),
+    repositories: text_('vmbatch_repositories'),
     inputFiles: list(values, 'joboption_inputfile_', file).map(({ value }) => value),
     outputFiles: list(values, 'joboption_outputfile_', file).map(({ value }) => value),
     jobId: jobIdOf(assignments),

@@ -25,6 +25,8 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   /** Bytes of output kept for each stream. Default: 64 MiB. */
   maxBytes?: number;
+  /** Gets stdout as it comes; the result's `stdout` is then empty, and there is no bound to it. */
+  onStdout?: (chunk: Uint8Array) => void;
 }
 
 /** The port through which a module runs programs, so that tests may put another in its place. */
@@ -34,7 +36,8 @@ export type Run = (file: string, args: readonly string[], options?: RunOptions) 
 export const run: Run = async (file, args, options = {}) => {
   const { execa } = await import('execa');
   const started = performance.now();
-  const result = await execa(file, [...args], {
+  const { onStdout } = options;
+  const running = execa(file, [...args], {
     reject: false,
     stripFinalNewline: false,
     timeout: options.timeoutMs ?? 60_000,
@@ -44,19 +47,24 @@ export const run: Run = async (file, args, options = {}) => {
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env, extendEnv: false }),
+    ...(onStdout === undefined ? {} : { buffer: { stdout: false, stderr: true } }),
   });
+  if (onStdout !== undefined) running.stdout?.on('data', onStdout);
+  const result = await running;
   return {
     command: result.command,
     exitCode: result.exitCode,
     signal: result.signal,
-    stdout: result.stdout ?? '',
-    stderr: result.stderr ?? '',
+    stdout: textOf(result.stdout),
+    stderr: textOf(result.stderr),
     timedOut: result.timedOut,
     cancelled: result.isCanceled,
     notFound: result.code === 'ENOENT' || result.code === 'EACCES',
     seconds: (performance.now() - started) / 1000,
   };
 };
+
+const textOf = (output: unknown) => (typeof output === 'string' ? output : '');
 
 /** One line that says how a run failed, for error messages. */
 export function describeRun(result: RunResult): string {
