@@ -1,5 +1,6 @@
 // Builds dist/: `vmbatch` (a small entry), one chunk a command, one chunk a library, and the files that ship
 // with the program. A command then parses only the code that it uses, and no node_modules is needed.
+// `node src/build.mjs [FOLDER]` builds into another folder.
 import {
   chmodSync,
   cpSync,
@@ -10,15 +11,20 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { Script } from 'node:vm';
 import { build } from 'esbuild';
+import { chunkSource, compiledPath } from './chunk-source.mjs';
+import { compileTemplate } from './compile-template.mjs';
 
 const root = join(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const LIBRARIES = ['commander', 'ejs', 'execa', 'fast-xml-parser', 'ssh2', 'tmp', 'winston', 'yaml'];
+const LIBRARIES = ['commander', 'execa', 'ssh2', 'tmp', 'winston', 'yaml'];
 
 // Built beside and renamed, so that nobody ever starts half a program.
-const out = join(root, `dist.${process.pid}.tmp`);
+const target = resolve(process.argv[2] ?? join(root, 'dist'));
+const out = join(dirname(target), `dist.${process.pid}.tmp`);
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out);
 
@@ -52,6 +58,37 @@ const chunks = (toLib) => ({
   },
 });
 
+/** Commands that A-REX starts again and again; compiled beforehand, see src/util/compiled-chunk.ts. */
+const HOT_COMMANDS = ['cancel', 'info', 'scan', 'submit'];
+
+/** Puts the loader of a compiled chunk in the place of the entry's imports of those commands. */
+const compiledChunks = {
+  name: 'compiled-chunks',
+  setup(builder) {
+    const hot = new RegExp(`^\\./commands/(${HOT_COMMANDS.join('|')})\\.ts$`);
+    builder.onResolve({ filter: hot }, ({ path }) => ({
+      path: path.split('/').at(-1).replace('.ts', '.cjs'),
+      namespace: 'compiled',
+    }));
+    builder.onLoad({ filter: /.*/, namespace: 'compiled' }, ({ path }) => ({
+      contents: `
+        import { loadCompiledChunk } from './util/compiled-chunk.ts';
+        export const { main } = loadCompiledChunk(__dirname + '/lib/${path}');
+      `,
+      resolveDir: join(root, 'src'),
+    }));
+  },
+};
+
+/** Writes the compiled form of a chunk beside it: all of its functions, also those that V8 would only look at when they
+ * are called. The flag must be off again when the data is made: V8 takes it only under the flags that it was made with. */
+function compileChunk(file) {
+  setFlagsFromString('--no-lazy');
+  const script = new Script(chunkSource(readFileSync(file, 'latin1')), { filename: file });
+  setFlagsFromString('--lazy');
+  writeFileSync(compiledPath(file), script.createCachedData());
+}
+
 /** Libraries as `require` sees them: a default import from outside means all of `module.exports`. */
 const vendorEntries = {
   name: 'vendor-entries',
@@ -64,6 +101,25 @@ const vendorEntries = {
   },
 };
 
+const templates = readdirSync(join(root, 'templates'))
+  .filter((name) => name.endsWith('.ejs'))
+  .map((name) => name.slice(0, -4));
+
+/** Puts the compiled templates in the place of the module that compiles them. All of them: together they are smaller than
+ * one more file costs. */
+const compiledTemplates = {
+  name: 'compiled-templates',
+  setup(builder) {
+    builder.onResolve({ filter: /\/template-source\.ts$/ }, () => ({ path: 'all', namespace: 'templates' }));
+    builder.onLoad({ filter: /.*/, namespace: 'templates' }, () => ({
+      contents: `
+        const TEMPLATES = {${templates.map((name) => `'${name}': ${compileTemplate(join(root, `templates/${name}.ejs`))}`).join(',\n')}};
+        export const loadTemplate = (name) => Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name] : undefined;
+      `,
+    }));
+  },
+};
+
 const commands = readdirSync(join(root, 'src/commands')).filter((name) => name.endsWith('.ts'));
 await Promise.all([
   build({
@@ -72,9 +128,10 @@ await Promise.all([
     outdir: out,
     outExtension: { '.js': '.cjs' },
     sourcemap: 'external',
-    minifySyntax: true,
+    // Less to read and parse. The source maps give the names back where there is a stack to show.
+    minify: true,
     banner: { js: '#!/usr/bin/env node' },
-    plugins: [chunks('./lib/')],
+    plugins: [compiledChunks, chunks('./lib/')],
   }),
   build({
     ...common,
@@ -83,10 +140,8 @@ await Promise.all([
     outdir: join(out, 'lib'),
     outExtension: { '.js': '.cjs' },
     sourcemap: 'external',
-    // Less to read and parse; names stay as they are.
-    minifySyntax: true,
-    minifyWhitespace: true,
-    plugins: [chunks('./')],
+    minify: true,
+    plugins: [chunks('./'), compiledTemplates],
   }),
   build({
     ...common,
@@ -104,11 +159,12 @@ await Promise.all([
 renameSync(join(out, 'vmbatch.cjs'), join(out, 'vmbatch'));
 renameSync(join(out, 'vmbatch.cjs.map'), join(out, 'vmbatch.map'));
 chmodSync(join(out, 'vmbatch'), 0o755);
+for (const name of HOT_COMMANDS) compileChunk(join(out, `lib/${name}.cjs`));
 // Whatever package dist/ is copied into: these files are CommonJS.
 writeFileSync(join(out, 'package.json'), '{ "type": "commonjs" }\n');
-for (const folder of ['templates', 'share', 'arc-backend'])
+for (const folder of ['share', 'arc-backend'])
   cpSync(join(root, folder), join(out, folder), { recursive: true });
 cpSync(join(root, 'LICENSE'), join(out, 'LICENSE'));
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
-renameSync(out, join(root, 'dist'));
+rmSync(target, { recursive: true, force: true });
+renameSync(out, target);

@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import('./commands/info.ts'),
     about: 'CE: queue, node and job state as JSON, for VMBATCHmod.pm',
   },
+  check: {
+    load: () => import('./commands/check.ts'),
+    about: 'CE: say what is wrong with its set-up (check ce)',
+  },
   prologue: {
     load: () => import('./commands/prologue.ts'),
     about: 'node: create the guest of a job (TORQUE calls it)',

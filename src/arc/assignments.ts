@@ -10,7 +10,8 @@ export interface Assignment {
 }
 
 /** Bytes that stand for themselves outside quotes, in every shell and locale. */
-const PLAIN = /[A-Za-z0-9_@%+=:,./^\x80-\xff-]/;
+const PLAIN = /[A-Za-z0-9_@%+=:,./^\x80-\xff-]+/y;
+const KEY = /[A-Za-z0-9_]+/y;
 
 /** Reads `key=value` lines as a POSIX shell would that may not expand anything: single quotes, double quotes,
  * backslashes, and words put together of these (`'it'\''s'`, `NAME='value'`). Blank lines and `#` lines are
@@ -47,8 +48,7 @@ class AssignmentReader {
 
   #assignment(): Assignment {
     const line = this.#line;
-    const end = this.#text.slice(this.#at).search(/[^A-Za-z0-9_]/);
-    const key = end < 0 ? this.#text.slice(this.#at) : this.#text.slice(this.#at, this.#at + end);
+    const key = this.#match(KEY);
     if (!/^[A-Za-z_]/.test(key) || this.#text[this.#at + key.length] !== '=')
       throw this.#refuse(undefined, `found ${this.#restOfLine()}, expected KEY=VALUE`);
     this.#at += key.length + 1;
@@ -69,9 +69,13 @@ class AssignmentReader {
       if (next === "'") value += this.#singleQuoted(key);
       else if (next === '"') value += this.#doubleQuoted(key);
       else if (next === '\\') value += this.#escaped(key);
-      else if (PLAIN.test(next)) value += this.#take();
-      else
-        throw this.#refuse(key, `found ${this.#restOfLine()} outside quotes, which a shell would act upon`);
+      else {
+        const plain = this.#match(PLAIN);
+        if (plain === '')
+          throw this.#refuse(key, `found ${this.#restOfLine()} outside quotes, which a shell would act upon`);
+        value += plain;
+        this.#at += plain.length;
+      }
     }
   }
 
@@ -110,6 +114,12 @@ class AssignmentReader {
       throw this.#refuse(key, 'found a backslash at the end of the line');
     this.#at += 2;
     return next;
+  }
+
+  /** What a sticky expression finds here; it may be nothing. */
+  #match(expression: RegExp): string {
+    expression.lastIndex = this.#at;
+    return expression.exec(this.#text)?.[0] ?? '';
   }
 
   #take(): string {

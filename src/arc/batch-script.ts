@@ -2,12 +2,26 @@
 import { VmbatchError } from '../util/errors.ts';
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';
-import type { ArcConfiguration } from './configuration.ts';
+import { imageOf, type Staging, scriptHead, slotsOf } from './batch-script-directives.ts';
+import { type ArcConfiguration, initialVariables, type QueueConfiguration } from './configuration.ts';
 import type { Grami } from './grami.ts';
-import { decodeBytes, encodeBytes, showBytes } from './text.ts';
+import type { RuntimeEnvironment, RuntimeVariables } from './runtime-environments.ts';
+import { encodeBytes, showBytes } from './text.ts';
 
 /** What a site's configuration adds to a job. */
-export type ScriptConfiguration = Pick<ArcConfiguration, 'defaultQueue' | 'image' | 'gnuTime' | 'benchmark'>;
+export type ScriptConfiguration = Pick<
+  ArcConfiguration,
+  | 'defaultQueue'
+  | 'queue'
+  | 'hostname'
+  | 'sharedFilesystem'
+  | 'scratchDirectory'
+  | 'sharedScratch'
+  | 'runtimeDirectory'
+  | 'moveTool'
+  | 'nodeNameCommand'
+  | 'gnuTime'
+>;
 
 /** Variables that a shell sets, refuses or acts upon when they are assigned; the executable still gets them,
  * but not through the shell's `export`. HOME is not among them: as in ARC it is the session directory. */
@@ -20,14 +34,109 @@ const SHELL_OWN = new Set(
 );
 
 /** The script as a byte string (latin1): write it as such, and every argument and variable reaches the executable
- * byte for byte. Runs under any POSIX shell (dash, bash, busybox) in the guest, as the user.
+ * byte for byte. Runs under any POSIX shell (dash, bash, busybox) in the guest, as the user; with runtime environments,
+ * which are written for it, under bash where the guest has that.
  *
- * Mirrors ARC's pbs backend: `.comment` as the job's output, name rule, `cput`, `walltime` from it if alone, `mem`
- * in total. Unlike it, slots without `countpernode` are asked for on one node, since a guest lives on one.
- * @throws VmbatchError `job` for what cannot be handed on, `site` for paths and names that TORQUE cannot take */
-export function buildBatchScript(grami: Grami, configuration: ScriptConfiguration): string {
-  const [executable = '', ...args] = grami.args;
+ * Mirrors what ARC's pbs backend does in its job script: the user's environment, stage 1 of the runtime environments, checks
+ * of the executable, GNU time or accounting cgroups, stage 2, `usedscratch`, scratch directories and what stays in them, `.diag`.
+ * Unlike there, the job ends with a whole `.diag` and its files in the session directory whatever fails.
+ * @param runtimes in the order in which they run
+ * @param variables as stage 0 left them; what is not among them is as `initialVariables` has it
+ * @throws VmbatchError `job` for what cannot be handed on or is not allowed, `site` for paths and names that TORQUE cannot take */
+export function buildBatchScript(
+  grami: Grami,
+  configuration: ScriptConfiguration,
+  runtimes: readonly RuntimeEnvironment[] = [],
+  variables: RuntimeVariables = new Map(),
+): string {
   const queue = grami.queue ?? configuration.defaultQueue;
+  const limits = configuration.queue(queue);
+  const all = new Map([...initialVariables(configuration), ...variables]);
+  const variable = (name: string): string | undefined => all.get(name) || undefined;
+  const scratchText = variable('RUNTIME_LOCAL_SCRATCH_DIR');
+  const staging =
+    variable('RUNTIME_NODE_SEES_FRONTEND') === undefined
+      ? stagingOf(grami, scratchText, configuration)
+      : undefined;
+  const { slots, nodes } = slotsOf(grami);
+  // Another node's guest would not find the files: as in ARC, unless an RTE says that it will.
+  const mayMove = nodes === 1 || variable('RUNTIME_ENABLE_MULTICORE_SCRATCH') !== undefined;
+  const scratch =
+    staging === undefined && mayMove && scratchText !== undefined
+      ? { directory: scratchExpression(scratchText), ...scratchOptions(grami, variable) }
+      : undefined;
+
+  const directory = staging?.directory ?? grami.sessionDirectory;
+  const image = imageOf(grami, limits);
+  const scripted = runtimes.flatMap((runtime) => (runtime.script === undefined ? [] : [runtime]));
+  const { command, exported, passed } = jobCommand(grami);
+  const locate = (path: string) => locatePath(path, grami.sessionDirectory, directory, scratch !== undefined);
+  return renderTemplate(
+    'batch-script.sh',
+    {
+      gridId: grami.gridId,
+      directives: scriptHead(grami, queue, limits, staging),
+      staged: staging !== undefined,
+      directory,
+      diag: `${directory}.diag`,
+      parts: {
+        scratch:
+          scratch === undefined
+            ? undefined
+            : renderTemplate(
+                'batch-script-scratch.sh',
+                { ...scratch, gridId: grami.gridId, session: grami.sessionDirectory },
+                'sh',
+              ),
+        outputs:
+          scratch === undefined && staging === undefined
+            ? undefined
+            : renderTemplate('batch-script-outputs.sh', outputLists(grami.outputFiles), 'sh'),
+      },
+      frontEndSees: scratch?.frontEndSees ?? '',
+      runtimes: scripted.map(({ name, options, script, parameters }) => ({
+        name,
+        options,
+        text: shellText(name, `${parameters ?? ''}\n${script ?? ''}\n`),
+      })),
+      runtimeNames: runtimes.map(({ name }) => `${name};`).join(''),
+      exported: exported.map(({ name, value }) => `${name}=${value}`),
+      passed: passed.map(({ name, value }) => `${name}=${value}`),
+      command,
+      args: grami.args.slice(1),
+      commandLine: grami.commandLine,
+      notices: notices(grami, limits),
+      streams: {
+        stdin: locate(grami.stdin ?? '/dev/null'),
+        stdout: grami.stdout === undefined ? undefined : locate(grami.stdout),
+        stderr: grami.stderr === undefined ? undefined : locate(grami.stderr),
+        joined: grami.stdout !== undefined && grami.stderr === grami.stdout,
+      },
+      folders: outputFolders(grami).map((folder) => `${directory}/${folder}`),
+      gnuTime: variable('GNU_TIME') ?? '/usr/bin/time',
+      timeFormat: TIME_FORMAT,
+      nodeNameCommand: variable('NODENAME') ?? 'uname -n',
+      processors: grami.count,
+      nodeCount: grami.count > 1 ? grami.nodes : undefined,
+      // KiB for a shell's ulimit.
+      virtualMemory: grami.virtualMemory ? grami.virtualMemory * slots * 1024 : undefined,
+      disk: grami.disk === 0 ? undefined : grami.disk,
+      instance: variable('ACCOUNTING_WN_INSTANCE') ?? (image === undefined ? 'vmbatch' : `vmbatch:${image}`),
+      benchmark: grami.benchmark ?? variable('ACCOUNTING_BENCHMARK') ?? encodeBytes(limits.benchmark),
+    },
+    'sh',
+  );
+}
+
+/** What the job asks for and does not get, for its `.comment`. */
+function notices(grami: Grami, limits: QueueConfiguration): string[] {
+  if (!grami.exclusiveNode || limits.nodeMemory !== undefined) return [];
+  return ['the job asked for a node of its own and may share one: its queue has no nodememory in arc.conf'];
+}
+
+/** The executable with what it gets: variables that a shell exports, and others that `env` passes. */
+function jobCommand(grami: Grami) {
+  const [executable = ''] = grami.args;
   // Relative names are never looked up in PATH; A-REX itself writes `./name`.
   const command = executable.includes('/') ? executable : `./${executable}`;
   const exported = grami.environment.filter(({ name }) => isExportable(name));
@@ -40,127 +149,98 @@ export function buildBatchScript(grami: Grami, configuration: ScriptConfiguratio
     });
   if (!grami.environment.some(({ name }) => name === 'GRID_GLOBAL_JOBID'))
     exported.push({ name: 'GRID_GLOBAL_JOBID', value: grami.gridId });
-  return renderTemplate(
-    'batch-script.sh',
-    {
-      gridId: grami.gridId,
-      directives: [...torqueDirectives(grami, queue), guestRequest(grami, configuration)],
-      sessionDirectory: grami.sessionDirectory,
-      diag: `${grami.sessionDirectory}.diag`,
-      exported: exported.map(({ name, value }) => `${name}=${value}`),
-      passed: passed.map(({ name, value }) => `${name}=${value}`),
-      command,
-      args,
-      redirections: redirections(grami),
-      folders: outputFolders(grami),
-      gnuTime: encodeBytes(configuration.gnuTime),
-      timeFormat: TIME_FORMAT,
-      processors: grami.count,
-      instance: configuration.image === undefined ? 'vmbatch' : `vmbatch:${configuration.image}`,
-      benchmark: configuration.benchmark(queue),
-    },
-    'sh',
-  );
+  return { command, exported, passed };
 }
 
 /** Whether a shell can export the variable and the script does not use it itself. */
 const isExportable = (name: string) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SHELL_OWN.has(name) && !name.startsWith('vmbatch_');
 
-/** GNU time's format for `.diag`: the keys and units that A-REX's accounting and information system read. */
+/** GNU time's format for `.diag`: the keys and units of ARC's, which A-REX's accounting and information system read. */
 const TIME_FORMAT = [
-  'WallTime=%es',
-  'UserTime=%Us',
-  'KernelTime=%Ss',
-  'CPUUsage=%P',
-  'MaxResidentMemory=%MkB',
-  'AverageResidentMemory=%tkB',
-  'AverageTotalMemory=%KkB',
+  ...['WallTime=%es', 'KernelTime=%Ss', 'UserTime=%Us', 'CPUUsage=%P'],
+  ...['MaxResidentMemory=%MkB', 'AverageResidentMemory=%tkB', 'AverageTotalMemory=%KkB'],
+  ...['AverageUnsharedMemory=%DkB', 'AverageUnsharedStack=%pkB', 'AverageSharedMemory=%XkB'],
+  ...['PageSize=%ZB', 'MajorPageFaults=%F', 'MinorPageFaults=%R', 'Swaps=%W', 'ForcedSwitches=%c'],
+  ...['WaitSwitches=%w', 'Inputs=%I', 'Outputs=%O', 'SocketReceived=%r', 'SocketSent=%s', 'Signals=%k'],
 ].join('\\n');
 
-/** The `#PBS` lines, without that word. */
-function torqueDirectives(grami: Grami, queue: string | undefined): string[] {
-  const { slots, nodes } = slotsOf(grami);
-  // As in ARC: a limit on CPU time alone is one on wall-clock time too.
-  const wallTime = grami.wallTime ?? grami.cpuTime;
-  return [
-    `#PBS -N ${torqueJobName(grami.jobName)}`,
-    ...(queue === undefined ? [] : [`#PBS -q ${queueName(queue)}`]),
-    '#PBS -r n',
-    '#PBS -m n',
-    `#PBS -e ${directivePath(`${grami.sessionDirectory}.comment`)}`,
-    '#PBS -j eo',
-    `#PBS -l nodes=${nodes}:ppn=${slots}`,
-    ...(grami.cpuTime === undefined ? [] : [`#PBS -l cput=${hours(grami.cpuTime)}`]),
-    ...(wallTime === undefined ? [] : [`#PBS -l walltime=${hours(wallTime)}`]),
-    ...(grami.memory === undefined ? [] : [`#PBS -l mem=${grami.memory * grami.count}mb`]),
-  ];
-}
-
-/** The `#VMBATCH` line: image if the site names one, virtual CPUs and memory of the guest from its slots. */
-function guestRequest(grami: Grami, { image }: ScriptConfiguration): string {
-  const { slots } = slotsOf(grami);
-  return [
-    '#VMBATCH',
-    ...(image === undefined ? [] : [`image=${image}`]),
-    `vcpus=${slots}`,
-    ...(grami.memory === undefined || grami.memory === 0 ? [] : [`memory=${grami.memory * slots}MiB`]),
-  ].join(' ');
-}
-
-/** Slots on each node, and nodes. */
-function slotsOf(grami: Grami): { slots: number; nodes: number } {
-  if (grami.count === 1 || grami.countPerNode === undefined) return { slots: grami.count, nodes: 1 };
-  return { slots: grami.countPerNode, nodes: grami.nodes ?? Math.ceil(grami.count / grami.countPerNode) };
-}
-
-/** The rule of ARC's pbs backend: a letter first, letters and digits only, at most 15. */
-export function torqueJobName(jobName: string | undefined): string {
-  const name = decodeBytes(jobName ?? '').replaceAll(/[^A-Za-z0-9]/gu, '_');
-  if (name === '') return 'vmbatch';
-  return (/^[A-Za-z]/.test(name) ? name : `N${name}`).slice(0, 15);
-}
-
-function queueName(queue: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(queue)) return queue;
+/** @throws VmbatchError `site`: as in ARC, a job whose node does not see the session directory needs another place */
+function stagingOf(grami: Grami, scratch: string | undefined, { hostname }: ScriptConfiguration): Staging {
+  const folder = scratch?.replace(/(?<=.)\/+$/, '');
+  if (folder !== undefined && /^\/[A-Za-z0-9_./+%=~-]*$/.test(folder))
+    return { folder, directory: `${folder === '/' ? '' : folder}/${grami.gridId}`, host: hostname };
   throw new VmbatchError({
     fault: 'site',
-    code: 'queue-invalid',
-    message: `queue: found ${showBytes(queue)}, must be a queue's name`,
+    code: 'scratch-missing',
+    message:
+      scratch === undefined
+        ? 'guests do not see the session directory ([arex] shared_filesystem=no), and there is no [arex] scratchdir for their jobs'
+        : `jobs are staged ([arex] shared_filesystem=no), and the scratch directory ${showBytes(scratch)} is no plain absolute path`,
+    hint: 'set [arex] scratchdir to a directory that nodes and guests have, or shared_filesystem=yes',
   });
 }
 
-/** A path in a directive. TORQUE reads `host:path`, and knows quotes but no way to escape one. */
-function directivePath(path: string): string {
-  if (/^[A-Za-z0-9_./+@%=,~-]+$/.test(path)) return path;
-  if (!/['"\\:\n\r\t\0]/.test(path)) return `'${path}'`;
+/** The scratch directory as one shell word in which only variables are expanded, in the guest: `/local` or `${WORKDIR}/x`.
+ * @throws VmbatchError `site` for anything else that a shell would act upon */
+function scratchExpression(text: string): string {
+  const parts = text.split(/(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})/);
+  return parts
+    .map((part, index) => {
+      if (index % 2 === 1) return `"\${${part.replace(/[^A-Za-z0-9_]/g, '')}-}"`;
+      if (part === '') return '';
+      if (!/[$`]/.test(part)) return shellQuote(part);
+      throw new VmbatchError({
+        fault: 'site',
+        code: 'scratch-refused',
+        message: `the scratch directory is ${showBytes(text)}; allowed: a path with variables such as \${WORKDIR} in it, nothing else that a shell expands`,
+        hint: '[arex] scratchdir or a runtime environment sets it',
+      });
+    })
+    .join('');
+}
+
+function scratchOptions(grami: Grami, variable: (name: string) => string | undefined) {
+  const below = [grami.stdout, grami.stderr].flatMap((path) =>
+    path?.startsWith(`${grami.sessionDirectory}/`) ? [path.slice(grami.sessionDirectory.length + 1)] : [],
+  );
+  return {
+    moveTool: (variable('RUNTIME_LOCAL_SCRATCH_MOVE_TOOL') ?? 'mv').split(/[ \t]+/).filter(Boolean),
+    frontEndSees: variable('RUNTIME_FRONTEND_SEES_NODE'),
+    streams: [...new Set(below)],
+  };
+}
+
+/** A path of the session directory as a shell word, where the job runs. */
+function locatePath(path: string, session: string, directory: string, moves: boolean): string {
+  if (!path.startsWith(`${session}/`)) return shellQuote(path);
+  const rest = path.slice(session.length);
+  return moves ? `"$vmbatch_directory"${shellQuote(rest)}` : shellQuote(directory + rest);
+}
+
+/** What stays in a scratch directory: names, and files that hold such names (`@name`). */
+function outputLists(outputFiles: readonly string[]): { names: string[]; lists: string[] } {
+  const files = [...new Set(outputFiles.map((file) => file.replace(/^\/+/, '')))];
+  return {
+    names: files.filter((file) => !file.startsWith('@')),
+    lists: files.filter((file) => file.startsWith('@')).map((file) => file.slice(1)),
+  };
+}
+
+function shellText(runtime: string, text: string): string {
+  if (!text.includes('\0')) return text;
   throw new VmbatchError({
     fault: 'site',
-    code: 'path-refused',
-    message: `TORQUE cannot be given the path ${showBytes(path)}`,
-    hint: 'use a session directory without quotes, backslashes, colons and tabs in its name',
+    code: 'runtime-environment-invalid',
+    message: `the runtime environment ${showBytes(runtime)} is no shell text: found a NUL byte`,
   });
 }
 
-function hours(seconds: number): string {
-  const two = (number: number) => String(number).padStart(2, '0');
-  return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
-}
-
-/** Without a name, output goes where the script's own does: to `.comment`. */
-function redirections({ stdin, stdout, stderr }: Grami): string {
-  return [
-    `< ${shellQuote(stdin ?? '/dev/null')}`,
-    ...(stdout === undefined ? [] : [`> ${shellQuote(stdout)}`]),
-    ...(stderr === undefined ? [] : [stderr === stdout ? '2>&1' : `2> ${shellQuote(stderr)}`]),
-  ].join(' ');
-}
-
-/** Folders of stdout and stderr below the session directory: the job may name ones that do not exist yet. */
+/** Folders of stdout and stderr, relative to the session directory: the job may name ones that do not exist yet. */
 function outputFolders({ stdout, stderr, sessionDirectory }: Grami): string[] {
   const folders = [stdout, stderr].flatMap((path) => {
     const folder = path?.slice(0, path.lastIndexOf('/'));
-    return folder?.startsWith(`${sessionDirectory}/`) ? [folder] : [];
+    return folder?.startsWith(`${sessionDirectory}/`) ? [folder.slice(sessionDirectory.length + 1)] : [];
   });
   return [...new Set(folders)];
 }

@@ -1,19 +1,11 @@
-// A-REX's preprocessed configuration (the file after --config): INI blocks, and the few options we read, typed.
+// A-REX's preprocessed configuration (the file after --config): the options that we read, typed.
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { decodeBytes, showBytes } from './text.ts';
-
-/** One `key=value` line; the value is a byte string (latin1). */
-interface Option {
-  value: string;
-  line: number;
-}
-
-interface Block {
-  line: number;
-  /** Repeated keys keep every value, in order. */
-  options: Map<string, Option[]>;
-}
+import { type QueueOptions, readCustomOptions } from './custom-options.ts';
+import { type Option, parseBlocks, type Report, refuseOption } from './ini.ts';
+import type { RuntimeVariables } from './runtime-environments.ts';
+import { decodeBytes, encodeBytes } from './text.ts';
 
 /** What vmbatch takes from a CE's configuration. Paths are text. */
 export interface ArcConfiguration {
@@ -21,34 +13,72 @@ export interface ArcConfiguration {
   file: string;
   /** Second word of `[lrms] lrms = vmbatch QUEUE`; undefined if there is none. */
   defaultQueue: string | undefined;
+  /** `[common] hostname`; else what the system says. */
+  hostname: string;
   /** `[lrms] pbs_bin_path`; undefined: the programs are looked up in PATH. */
   pbsBinPath: string | undefined;
   /** `[lrms] pbs_log_path`: directory of the server logs. */
   pbsLogPath: string | undefined;
   /** `[arex] controldir`. */
   controlDirectory: string | undefined;
+  /** `[arex] shared_filesystem`: whether guests see the session directories. Default yes. */
+  sharedFilesystem: boolean;
+  /** `[arex] scratchdir`: where jobs run in their guests; a path there, or one that begins with a variable there. */
+  scratchDirectory: string | undefined;
+  /** `[arex] shared_scratch`: where the CE sees that. */
+  sharedScratch: string | undefined;
+  /** `[arex] runtimedir`. */
+  runtimeDirectory: string | undefined;
+  /** `[lrms] movetool`: a command with its options, words apart by blanks. Default `mv`. */
+  moveTool: string;
+  /** `[lrms] nodename`: shell text, prints the guest's name where TORQUE says none. Default `/bin/hostname -f`. */
+  nodeNameCommand: string;
   /** `[lrms] gnu_time`: GNU time in the guest. Default `/usr/bin/time`. */
   gnuTime: string;
-  /** `[custom:vmbatch] image`: the image that the guest request names; undefined: the node's default. */
-  image: string | undefined;
+  /** `[lrms] pbs_dedicated_node_string`: the property of nodes that serve the grid. */
+  dedicatedNodeString: string | undefined;
+  /** `[common] perflogdir`, default `/var/log/arc/perfdata`; undefined unless `[common]
+   * enable_perflog_reporting=expert-debug-on`. */
+  perflogDirectory: string | undefined;
+  /** `[custom:vmbatch] submit_patience`: how long a submission waits for a full queue or a server that is away. Default 40 min. */
+  submitPatienceMs: number;
   /** Names of the `[queue:NAME]` blocks. */
   queues: string[];
-  /** `benchmark` of the queue, else of `[lrms]`, as `.diag` wants it (`HEPSPEC:1.0`, the default). */
-  benchmark: (queue: string | undefined) => string;
+  /** What holds for jobs of a queue; of one without a block, or undefined, what holds for all. */
+  queue: (name: string | undefined) => QueueConfiguration;
 }
 
-/** Options of `[custom:vmbatch]`: what is allowed, and what a value must look like. */
-const CUSTOM_OPTIONS: Readonly<Record<string, { pattern: RegExp; allowed: string }>> = {
-  image: {
-    pattern: /^[a-z0-9][a-z0-9._-]{0,63}$/,
-    allowed: 'a name of an image: [a-z0-9._-], at most 64, the first a letter or digit',
-  },
-};
+/** What holds for the jobs of a queue: its `[queue:NAME]` block, then `[lrms]`; its line in `[custom:vmbatch]`, then
+ * that block's plain keys. */
+export interface QueueConfiguration {
+  /** `defaultmemory`: MB for each slot of a job that does not say. */
+  defaultMemory: number | undefined;
+  /** `pbs_queue_node`: node properties that each of the job's nodes must have. */
+  nodeProperties: readonly string[];
+  /** `nodememory`: MB that a node has for jobs. */
+  nodeMemory: number | undefined;
+  /** `benchmark`, the first one, as `.diag` wants it. Default `HEPSPEC:1.0`. */
+  benchmark: string;
+  /** The image of jobs that ask for none; undefined: the node's default. */
+  image: string | undefined;
+  /** What a job may choose from; `image` is the first of them. */
+  images: readonly string[];
+  /** CernVM-FS repositories. */
+  repositories: readonly string[];
+  maxVcpus: number | undefined;
+  /** Of the whole guest. */
+  maxMemoryBytes: number | undefined;
+  /** What a guest gets beside its job's memory, for its kernel and services. Default 128 MiB. */
+  memoryOverheadBytes: number;
+}
 
 const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-
-/** What happens to a problem in the file: an exception, or a line in a log. */
-type Report = (problem: VmbatchError) => void;
+/** As TORQUE lets nodes have them; several have colons between them. */
+const NODE_PROPERTIES = /^[A-Za-z0-9][A-Za-z0-9_.=-]*(:[A-Za-z0-9][A-Za-z0-9_.=-]*)*$/;
+/** Printable, without what a shell would do something with other than taking words apart. */
+const COMMAND = /^[A-Za-z0-9_./+=:,@%~-]+([ \t]+[A-Za-z0-9_./+=:,@%~-]+)*$/;
+const DEFAULT_PATIENCE_MS = 40 * 60_000;
+const DEFAULT_OVERHEAD_BYTES = 128 * 1024 ** 2;
 
 const raise: Report = (problem) => {
   throw problem;
@@ -82,51 +112,129 @@ function readConfiguration(file: string): string {
   }
 }
 
+/** What ARC's job script and the stage 0 of runtime environments begin with; empty where ARC's would be. Byte strings.
+ * Mirrors ARC: `RUNTIME_NODE_SEES_FRONTEND` is empty for "no". */
+export function initialVariables(configuration: InitialConfiguration): RuntimeVariables {
+  return new Map(
+    Object.entries({
+      RUNTIME_CONFIG_DIR: configuration.runtimeDirectory ?? '',
+      RUNTIME_FRONTEND_SEES_NODE: configuration.sharedScratch ?? '',
+      RUNTIME_NODE_SEES_FRONTEND: configuration.sharedFilesystem ? 'yes' : '',
+      RUNTIME_LOCAL_SCRATCH_DIR: configuration.scratchDirectory ?? '',
+      RUNTIME_LOCAL_SCRATCH_MOVE_TOOL: configuration.moveTool,
+      GNU_TIME: configuration.gnuTime,
+      NODENAME: configuration.nodeNameCommand,
+    }).map(([name, value]) => [name, encodeBytes(value)]),
+  );
+}
+
+type InitialConfiguration = Pick<
+  ArcConfiguration,
+  | 'runtimeDirectory'
+  | 'sharedFilesystem'
+  | 'scratchDirectory'
+  | 'sharedScratch'
+  | 'moveTool'
+  | 'gnuTime'
+  | 'nodeNameCommand'
+>;
+
 /** @param text the file's bytes as latin1
  * @param report told of each problem; if it returns, the option is taken as not given
  * @throws VmbatchError as `loadArcConfiguration`, unless `report` does otherwise */
 export function parseArcConfiguration(text: string, file: string, report = raise): ArcConfiguration {
   const blocks = parseBlocks(text, file, report);
   const one = (block: string, key: string): Option | undefined => {
-    const option = blocks.get(block)?.options.get(key)?.at(-1);
+    const option = blocks.get(block)?.get(key)?.at(-1);
     return option === undefined || option.value === '' ? undefined : option;
   };
-  const path = (block: string, key: string): string | undefined => {
+  /** The option as text, if it is as it must be. */
+  const checked = (block: string, key: string, pattern: RegExp, allowed: string): string | undefined => {
     const option = one(block, key);
     if (option === undefined) return undefined;
-    if (option.value.startsWith('/')) return decodeBytes(option.value);
-    report(refuse(file, option.line, `[${block}] ${key}`, option.value, 'an absolute path'));
+    if (pattern.test(option.value)) return decodeBytes(option.value);
+    report(refuseOption(file, option.line, `[${block}] ${key}`, option.value, allowed));
     return undefined;
   };
-
-  const shared = one('arex', 'shared_filesystem');
-  if (shared !== undefined && shared.value !== 'yes')
-    report(
-      refuse(
-        file,
-        shared.line,
-        '[arex] shared_filesystem',
-        shared.value,
-        '"yes" (session directories are shared)',
-      ),
+  const path = (block: string, key: string) => checked(block, key, /^\//, 'an absolute path');
+  const command = (block: string, key: string) =>
+    checked(
+      block,
+      key,
+      COMMAND,
+      'a command with options, without quotes and other signs that a shell acts upon',
     );
+  const number = (block: string, key: string): number | undefined => {
+    const value = checked(block, key, /^[0-9]{1,9}$/, 'a whole number (MB)');
+    return value === undefined ? undefined : Number(value);
+  };
+
+  const queues = [...blocks.keys()]
+    .filter((block) => block.startsWith('queue:'))
+    .map((block) => block.slice(6));
+  const custom = readCustomOptions(blocks.get('custom:vmbatch'), queues, file, report);
+  const benchmark = (block: string) => {
+    const value = blocks.get(block)?.get('benchmark')?.[0]?.value;
+    return value === '' ? undefined : value?.replaceAll(/[ \t]+/g, ':');
+  };
+  const ofBlock = (block: string) => ({
+    defaultMemory: number(block, 'defaultmemory'),
+    nodeProperties: checked(
+      block,
+      'pbs_queue_node',
+      NODE_PROPERTIES,
+      'node properties with colons between them',
+    ),
+    nodeMemory: number(block, 'nodememory'),
+    benchmark: benchmark(block),
+  });
+  // All of them now: a mistake is told before any job meets it.
+  const ofQueues = new Map(queues.map((name) => [name, ofBlock(`queue:${name}`)]));
+  const defaultMemory = number('lrms', 'defaultmemory');
+  const perflog = one('common', 'enable_perflog_reporting')?.value === 'expert-debug-on';
 
   return {
     file,
     defaultQueue: defaultQueue(one('lrms', 'lrms'), file, report),
+    hostname: checked('common', 'hostname', /^[A-Za-z0-9._:-]+$/, "a machine's name") ?? hostname(),
     pbsBinPath: path('lrms', 'pbs_bin_path'),
     pbsLogPath: path('lrms', 'pbs_log_path'),
     controlDirectory: path('arex', 'controldir'),
+    sharedFilesystem: checked('arex', 'shared_filesystem', /^(yes|no)$/, '"yes" or "no"') !== 'no',
+    scratchDirectory: checked(
+      'arex',
+      'scratchdir',
+      /^(\/|\$\{?[A-Za-z_])/,
+      'an absolute path, or one that begins with a variable such as $TMPDIR',
+    ),
+    sharedScratch: path('arex', 'shared_scratch'),
+    runtimeDirectory: one('arex', 'runtimedir') && decodeBytes(one('arex', 'runtimedir')?.value ?? ''),
+    moveTool: command('lrms', 'movetool') ?? 'mv',
+    nodeNameCommand: checked('lrms', 'nodename', /./, 'a command') ?? '/bin/hostname -f',
     gnuTime: path('lrms', 'gnu_time') ?? '/usr/bin/time',
-    image: customOptions(blocks, file, report).get('image'),
-    queues: [...blocks.keys()].filter((block) => block.startsWith('queue:')).map((block) => block.slice(6)),
-    benchmark: (of) => {
-      const option =
-        (of === undefined ? undefined : blocks.get(`queue:${of}`)?.options.get('benchmark')?.[0]) ??
-        blocks.get('lrms')?.options.get('benchmark')?.[0];
-      return option === undefined || option.value === ''
-        ? 'HEPSPEC:1.0'
-        : option.value.replaceAll(/[ \t]+/g, ':');
+    dedicatedNodeString: checked('lrms', 'pbs_dedicated_node_string', NODE_PROPERTIES, 'a node property'),
+    perflogDirectory: perflog ? (path('common', 'perflogdir') ?? '/var/log/arc/perfdata') : undefined,
+    submitPatienceMs: custom.submitPatienceMs ?? DEFAULT_PATIENCE_MS,
+    queues,
+    queue: (name) => {
+      const own = name === undefined ? undefined : ofQueues.get(name);
+      const options: QueueOptions = {
+        ...custom.all,
+        ...(name === undefined ? {} : custom.queues.get(name)),
+      };
+      const { image } = options;
+      return {
+        defaultMemory: own?.defaultMemory ?? defaultMemory,
+        nodeProperties: own?.nodeProperties?.split(':') ?? [],
+        nodeMemory: own?.nodeMemory,
+        benchmark: own?.benchmark ?? benchmark('lrms') ?? 'HEPSPEC:1.0',
+        image,
+        images: [...new Set([...(image === undefined ? [] : [image]), ...(options.images ?? [])])],
+        repositories: options.repositories ?? [],
+        maxVcpus: options.maxVcpus,
+        maxMemoryBytes: options.maxMemoryBytes,
+        memoryOverheadBytes: options.memoryOverheadBytes ?? DEFAULT_OVERHEAD_BYTES,
+      };
     },
   };
 }
@@ -145,76 +253,6 @@ function defaultQueue(lrms: Option | undefined, file: string, report: Report): s
   const [name, queue, ...rest] = lrms.value.split(/[ \t]+/);
   if (name === 'vmbatch' && rest.length === 0 && (queue === undefined || QUEUE_NAME.test(queue)))
     return queue;
-  report(refuse(file, lrms.line, '[lrms] lrms', lrms.value, '"vmbatch QUEUE"'));
+  report(refuseOption(file, lrms.line, '[lrms] lrms', lrms.value, '"vmbatch QUEUE"'));
   return undefined;
-}
-
-function customOptions(blocks: Map<string, Block>, file: string, report: Report): Map<string, string> {
-  const values = new Map<string, string>();
-  for (const [key, options] of blocks.get('custom:vmbatch')?.options ?? []) {
-    const [first, second] = options;
-    if (first === undefined) continue;
-    const schema = Object.hasOwn(CUSTOM_OPTIONS, key) ? CUSTOM_OPTIONS[key] : undefined;
-    const name = `[custom:vmbatch] ${key}`;
-    if (schema === undefined)
-      report(
-        new VmbatchError({
-          fault: 'site',
-          code: 'configuration-invalid',
-          message: `${file}:${first.line}: [custom:vmbatch] has no option ${showBytes(key)}; it has: ${Object.keys(CUSTOM_OPTIONS).join(', ')}`,
-        }),
-      );
-    else if (second !== undefined)
-      report(refuse(file, second.line, name, second.value, `given once (also in line ${first.line})`));
-    else if (!schema.pattern.test(first.value))
-      report(refuse(file, first.line, name, first.value, schema.allowed));
-    else values.set(key, first.value);
-  }
-  return values;
-}
-
-const refuse = (file: string, line: number, key: string, found: string, allowed: string) =>
-  new VmbatchError({
-    fault: 'site',
-    code: 'configuration-invalid',
-    message: `${file}:${line}: ${key}: found ${showBytes(found)}, must be ${allowed}`,
-  });
-
-/** Blocks by name without brackets; a block that comes twice is merged, as ARC does. */
-function parseBlocks(text: string, file: string, report: Report): Map<string, Block> {
-  const blocks = new Map<string, Block>();
-  let block: Block | undefined;
-  for (const [index, raw] of text.split('\n').entries()) {
-    const line = raw.trim();
-    if (line === '' || line.startsWith('#')) continue;
-    const header = /^\[\s*([^[\]]+?)\s*\]$/.exec(line)?.[1];
-    if (header !== undefined) {
-      const name = header.replaceAll(/\s*:\s*/g, ':');
-      block = blocks.get(name) ?? { line: index + 1, options: new Map() };
-      blocks.set(name, block);
-      continue;
-    }
-    const equals = line.indexOf('=');
-    const key = line.slice(0, equals).trim();
-    if (equals < 1 || /\s/.test(key)) {
-      report(refuse(file, index + 1, 'line', line, '"[block]" or "key = value"'));
-      continue;
-    }
-    if (block === undefined) {
-      report(refuse(file, index + 1, 'line', line, 'below a "[block]" line'));
-      continue;
-    }
-    const option = { value: unquote(line.slice(equals + 1).trim()), line: index + 1 };
-    const earlier = block.options.get(key);
-    if (earlier === undefined) block.options.set(key, [option]);
-    else earlier.push(option);
-  }
-  return blocks;
-}
-
-/** ARC allows one pair of quotes around a whole value. */
-function unquote(value: string): string {
-  const quote = value[0];
-  const quoted = (quote === '"' || quote === "'") && value.length > 1 && value.endsWith(quote);
-  return quoted ? value.slice(1, -1) : value;
 }

@@ -18,6 +18,9 @@ export interface Grami {
   controlDirectory: string;
   /** `joboption_arg_N`: the executable and its arguments; empty ones are kept. */
   args: string[];
+  /** `joboption_args`, if a runtime environment's stage 0 set it: a line of shell to run in place of `args`, as ARC's
+   * ENV/SINGULARITY does to put its program in front. Undefined: `args` are the command. */
+  commandLine: string | undefined;
   /** `joboption_env_N`: the user's, then `GRID_GLOBAL_*`. */
   environment: { name: string; value: string }[];
   /** May be relative to the session directory. Undefined: none. */
@@ -76,6 +79,15 @@ export function loadGrami(file: string): Grami {
   return parseGrami(readGramiFile(file), file);
 }
 
+/** The same together with all assignments of the file, for a shell that is to have them as variables: byte strings, the
+ * last of equal keys. */
+export function loadGramiAndValues(file: string): { grami: Grami; values: Map<string, string> } {
+  const text = readGramiFile(file);
+  const assignments = parseAssignments(text, file);
+  const values = new Map(assignments.map(({ key, value }) => [key, value]));
+  return { grami: gramiOf(assignments, file), values };
+}
+
 /** The first `joboption_jobid` of a grami file, for cancel, which needs nothing else of it.
  * @throws VmbatchError `site` if the file is missing or malformed */
 export function loadJobId(file: string): string | undefined {
@@ -122,34 +134,69 @@ export function appendJobId(file: string, jobId: string): void {
 /** @param text the file's bytes as latin1
  * @throws VmbatchError as `loadGrami` */
 export function parseGrami(text: string, file: string): Grami {
-  const assignments = parseAssignments(text, file);
+  return gramiOf(parseAssignments(text, file), file);
+}
+
+function gramiOf(assignments: Assignment[], file: string): Grami {
   // A file that is sourced gives the last of equal keys.
   const values = new Map(assignments.map((assignment) => [assignment.key, assignment]));
+  return typedGrami(values, { file, origin: file, holes: 'refuse', jobId: jobIdOf(assignments) });
+}
+
+/** The same checks for values that stage 0 of the runtime environments may have changed. A list ends at its first index
+ * that is not set, as in ARC: a runtime environment that takes one away means that.
+ * @param values `joboption_*`, byte strings
+ * @param file the grami file that they come from
+ * @throws VmbatchError as `loadGrami`; its message says that runtime environments changed something */
+export function parseGramiValues(values: ReadonlyMap<string, string>, file: string): Grami {
+  return typedGrami(new Map([...values].map(([key, value]) => [key, { key, value, line: undefined }])), {
+    file,
+    origin: `${file}, after stage 0 of the runtime environments`,
+    holes: 'end',
+    jobId: values.get('joboption_jobid') || undefined,
+  });
+}
+
+/** An assignment, of which the line is not known if it comes from a shell. */
+type Value = Omit<Assignment, 'line'> & { line: number | undefined };
+
+interface Source {
+  file: string;
+  /** For error messages. */
+  origin: string;
+  /** What a list with a hole means. */
+  holes: 'refuse' | 'end';
+  jobId: string | undefined;
+}
+
+function typedGrami(values: Map<string, Value>, source: Source): Grami {
+  const { file, origin } = source;
   const missing = MANDATORY.filter((key) => (values.get(key)?.value ?? '') === '');
   if (missing.length > 0)
     throw new VmbatchError({
       fault: 'site',
       code: 'grami-incomplete',
-      message: `${file}: ${missing.join(', ')} missing or empty`,
+      message: `${origin}: ${missing.join(', ')} missing or empty`,
     });
 
   const text_ = (key: string): string | undefined => {
     const value = values.get(`joboption_${key}`)?.value;
     return value === '' ? undefined : value;
   };
-  const number = (key: string): number | undefined => wholeNumber(values.get(`joboption_${key}`), file);
-  const path = (key: string): string => absolutePath(values.get(`joboption_${key}`), file);
+  const number = (key: string): number | undefined => wholeNumber(values.get(`joboption_${key}`), origin);
+  const path = (key: string): string => absolutePath(values.get(`joboption_${key}`), origin);
   const gridId = text_('gridid') ?? '';
   // It becomes part of paths, of a comment in the script and of gm-kick's arguments.
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(gridId))
-    throw refuse(file, values.get('joboption_gridid'), 'letters and digits');
+    throw refuse(origin, values.get('joboption_gridid'), 'letters and digits');
   return {
     file,
     gridId,
     sessionDirectory: path('directory'),
     controlDirectory: path('controldir'),
-    args: list(values, 'joboption_arg_', file).map(({ value }) => value),
-    environment: list(values, 'joboption_env_', file).map((assignment) => variable(assignment, file)),
+    args: list(values, 'joboption_arg_', source).map(({ value }) => value),
+    commandLine: text_('args'),
+    environment: list(values, 'joboption_env_', source).map((assignment) => variable(assignment, origin)),
     stdin: text_('stdin'),
     stdout: text_('stdout'),
     stderr: text_('stderr'),
@@ -167,18 +214,18 @@ export function parseGrami(text: string, file: string): Grami {
     priority: number('priority'),
     startTime: text_('starttime'),
     successCode: number('arg_code') ?? 0,
-    runtimes: list(values, 'joboption_runtime_', file).map(({ key, value }) => ({
+    runtimes: list(values, 'joboption_runtime_', source).map(({ key, value }) => ({
       name: value,
-      options: list(values, `${key}_`, file, 1).map((option) => option.value),
+      options: list(values, `${key}_`, source, 1).map((option) => option.value),
     })),
-    nodeProperties: list(values, 'joboption_nodeproperty_', file).map(({ value }) => value),
+    nodeProperties: list(values, 'joboption_nodeproperty_', source).map(({ value }) => value),
     project: text_('rsl_project'),
     benchmark: text_('benchmark'),
     image: text_('vmbatch_image'),
     repositories: text_('vmbatch_repositories'),
-    inputFiles: list(values, 'joboption_inputfile_', file).map(({ value }) => value),
-    outputFiles: list(values, 'joboption_outputfile_', file).map(({ value }) => value),
-    jobId: jobIdOf(assignments),
+    inputFiles: list(values, 'joboption_inputfile_', source).map(({ value }) => value),
+    outputFiles: list(values, 'joboption_outputfile_', source).map(({ value }) => value),
+    jobId: source.jobId,
   };
 }
 
@@ -188,13 +235,14 @@ function jobIdOf(assignments: Assignment[]): string | undefined {
 }
 
 /** The values of `PREFIX0`, `PREFIX1`, ...; a hole would silently drop what follows it, so it is refused. */
-function list(values: Map<string, Assignment>, prefix: string, file: string, first = 0): Assignment[] {
-  const found: Assignment[] = [];
+function list(values: Map<string, Value>, prefix: string, { origin, holes }: Source, first = 0): Value[] {
+  const found: Value[] = [];
   for (let index = first; ; index++) {
     const assignment = values.get(`${prefix}${index}`);
     if (assignment === undefined) break;
     found.push(assignment);
   }
+  if (holes === 'end') return found;
   const next = first + found.length;
   for (const { key, line } of values.values())
     if (
@@ -205,36 +253,36 @@ function list(values: Map<string, Assignment>, prefix: string, file: string, fir
       throw new VmbatchError({
         fault: 'site',
         code: 'grami-malformed',
-        message: `${file}:${line}: ${key} is there, but ${prefix}${next} is not`,
+        message: `${origin}:${line}: ${key} is there, but ${prefix}${next} is not`,
       });
   return found;
 }
 
-function variable({ key, value, line }: Assignment, file: string): { name: string; value: string } {
+function variable({ key, value, line }: Value, origin: string): { name: string; value: string } {
   const equals = value.indexOf('=');
-  if (equals < 1) throw refuse(file, { key, value, line }, 'NAME=VALUE');
+  if (equals < 1) throw refuse(origin, { key, value, line }, 'NAME=VALUE');
   return { name: value.slice(0, equals), value: value.slice(equals + 1) };
 }
 
-function wholeNumber(assignment: Assignment | undefined, file: string): number | undefined {
+function wholeNumber(assignment: Value | undefined, origin: string): number | undefined {
   if (assignment === undefined || assignment.value === '') return undefined;
   // countpernode and numnodes are -1 for "not given" in some versions.
-  if (!/^-?[0-9]{1,15}$/.test(assignment.value)) throw refuse(file, assignment, 'a whole number or empty');
+  if (!/^-?[0-9]{1,15}$/.test(assignment.value)) throw refuse(origin, assignment, 'a whole number or empty');
   return Math.max(0, Number(assignment.value));
 }
 
 const positive = (number: number | undefined) => (number === undefined || number < 1 ? undefined : number);
 
-function absolutePath(assignment: Assignment | undefined, file: string): string {
+function absolutePath(assignment: Value | undefined, origin: string): string {
   const path = assignment?.value ?? '';
   if (!path.startsWith('/') || /[\n\r]/.test(path))
-    throw refuse(file, assignment, 'an absolute path on one line');
+    throw refuse(origin, assignment, 'an absolute path on one line');
   return path.length > 1 ? path.replace(/\/+$/, '') : path;
 }
 
-const refuse = (file: string, assignment: Assignment | undefined, allowed: string) =>
+const refuse = (origin: string, assignment: Value | undefined, allowed: string) =>
   new VmbatchError({
     fault: 'site',
     code: 'grami-malformed',
-    message: `${file}:${assignment?.line ?? 0}: ${assignment?.key ?? 'key'}: found ${showBytes(assignment?.value ?? '')}, must be ${allowed}`,
+    message: `${origin}:${assignment?.line === undefined ? '' : `${assignment.line}:`} ${assignment?.key ?? 'key'}: found ${showBytes(assignment?.value ?? '')}, must be ${allowed}`,
   });

@@ -1,8 +1,11 @@
 // Cancel: deletes the batch job. A-REX asks once; the scan then reports the end.
-import { setTimeout } from 'node:timers/promises';
+import { isRefused } from '../arc/refused-id.ts';
+import { showBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
 import { TorqueError } from '../torque/errors.ts';
+import { isJobId } from '../torque/job-id.ts';
 import { type QdelOutcome, qdel } from '../torque/qdel.ts';
+import { monotonicMs, pause } from '../util/clock.ts';
 
 /** Time as `cancel` sees it, so that tests need not wait. Milliseconds. */
 export interface Clock {
@@ -11,12 +14,7 @@ export interface Clock {
   pause: (milliseconds: number) => Promise<void>;
 }
 
-const SYSTEM_CLOCK: Clock = {
-  now: () => performance.now(),
-  pause: async (milliseconds) => {
-    await setTimeout(milliseconds);
-  },
-};
+const SYSTEM_CLOCK: Clock = { now: monotonicMs, pause };
 
 /** How long a server or node that is away is waited for. A-REX itself looks after its helper only after ten minutes. */
 const PATIENCE_MS = 60_000;
@@ -25,7 +23,7 @@ const PATIENCE_MS = 60_000;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** @param jobId undefined if the job never got as far as TORQUE
+/** @param jobId undefined if the job never got as far as TORQUE; one that was refused never did either
  * @returns what happened, for the job's log
  * @throws VmbatchError only if the batch job may still be there: A-REX takes any failure as the end of the job and
  * never asks again, so failures that may pass are tried again for a minute first */
@@ -35,6 +33,10 @@ export async function cancel(
   clock: Clock = SYSTEM_CLOCK,
 ): Promise<string> {
   if (jobId === undefined) return 'no batch job to delete: the grami file has no joboption_jobid';
+  if (isRefused(jobId)) return `no batch job to delete: the job was refused (${jobId})`;
+  // The user may write to the grami file; what is no id must not become an option of qdel.
+  if (!isJobId(jobId))
+    return `no batch job to delete: found ${showBytes(jobId)} as its id, which TORQUE never gave`;
   switch (await qdelPatiently(jobId, torque, clock)) {
     case 'requested':
       return `batch job ${jobId} is being deleted`;
@@ -47,13 +49,13 @@ export async function cancel(
 
 async function qdelPatiently(jobId: string, torque: Torque, clock: Clock): Promise<QdelOutcome> {
   const deadline = clock.now() + PATIENCE_MS;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+  for (let next = FIRST_PAUSE_MS; ; next = Math.min(2 * next, LONGEST_PAUSE_MS)) {
     try {
       return await qdel(torque, jobId, deadline - clock.now());
     } catch (error) {
       const passing = error instanceof TorqueError && error.passing;
-      if (!passing || clock.now() + pause >= deadline) throw error;
+      if (!passing || clock.now() + next >= deadline) throw error;
     }
-    await clock.pause(pause);
+    await clock.pause(next);
   }
 }

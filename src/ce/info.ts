@@ -1,13 +1,25 @@
-// Info: what A-REX's information provider wants to know, in one JSON document. VMBATCHmod.pm adds what only it knows.
+// Info: what A-REX's information provider wants to know, in one JSON document, for VMBATCHmod.pm to hand on.
+import type { ArcConfiguration } from '../arc/configuration.ts';
 import type { Torque } from '../torque/commands.ts';
 import { pbsnodes, type TorqueNode } from '../torque/pbsnodes.ts';
-import { qstatJobs, qstatQueues, type TorqueJob, type TorqueQueue } from '../torque/qstat.ts';
-import { parseDuration } from '../torque/units.ts';
+import { streamJobElements } from '../torque/qstat.ts';
+import { type Attributes, describeQueues, describeServer, type QueueDescription } from '../torque/queues.ts';
 import { toVmbatchError } from '../util/errors.ts';
+import { addSums, JobCollector, type JobInformation, type JobSums, noJobs } from './info-jobs.ts';
+import {
+  cpuDistribution,
+  describeConditions,
+  describeNode,
+  type NodeInformation,
+  nodesOfQueue,
+  totalCpus,
+} from './info-nodes.ts';
+import { describeQueue, destinationsOf, type QueueInformation } from './info-queues.ts';
+import type { InformationRequest } from './info-request.ts';
 
-/** The structure that LRMSInfo.pm describes, but for `queues{NAME}{users}`. Sizes in kB, durations in seconds; what is
- * undefined is left out of the JSON document. */
+/** What LRMSInfo.pm describes, for the queues and jobs asked for. What is not known is left out. */
 export interface Information {
+  /** Sums over these queues and their nodes. */
   cluster: {
     lrms_type: 'torque';
     lrms_glue_type: 'torque';
@@ -20,202 +32,175 @@ export interface Information {
     /** `4cpu:2 8cpu:1`. */
     cpudistribution: string;
   };
+  /** Queues that TORQUE has. */
   queues: Record<string, QueueInformation>;
-  jobs: Record<string, JobInformation>;
+  /** Jobs asked for that TORQUE has. */
+  jobs: Readonly<Record<string, JobInformation>>;
   nodes: Record<string, NodeInformation>;
-  /** What could not be found out; for the log. */
+  /** By queue: the images that its guests may be made of, the default first. */
+  images: Record<string, readonly string[]>;
+  /** What could not be found out: of what is missing nothing can be said. */
+  problems: string[];
+  /** What an administrator should look at. */
+  warnings: string[];
+  /** What is worth knowing. */
+  notes: string[];
+}
+
+/** What vmbatch takes from arc.conf for this. */
+export type InformationSite = Pick<ArcConfiguration, 'dedicatedNodeString' | 'queues' | 'queue'>;
+
+/** All that TORQUE said. */
+interface Answers {
+  jobs: JobCollector;
+  queues: readonly QueueDescription[];
+  nodes: readonly TorqueNode[];
+  server: Attributes;
   problems: string[];
 }
 
-interface QueueInformation {
-  /** Negative: takes no jobs. */
-  status: 1 | -1;
-  /** CPUs in use. */
-  running: number;
-  /** Jobs, as the next two. */
-  queued: number;
-  suspended: number;
-  total: number;
-  maxrunning: number;
-  maxqueuable: number | undefined;
-  maxuserrun: number | undefined;
-  totalcpus: number;
-  maxwalltime: number | undefined;
-  minwalltime: number | undefined;
-  defaultwallt: number | undefined;
-  maxcputime: number | undefined;
-  mincputime: number | undefined;
-  defaultcput: number | undefined;
-  acl_users: string[];
-  nodes: string[];
-  /** CPUs that a job could get at once. */
-  freecpus: number;
-}
+/** After this long an answer is no longer waited for. VMBATCHmod.pm waits a little longer than that. */
+const PATIENCE_MS = 120_000;
 
-interface JobInformation {
-  status: 'R' | 'Q' | 'S' | 'EXECUTED';
-  cpus: number;
-  rank: number | undefined;
-  mem: number | undefined;
-  walltime: number | undefined;
-  cputime: number | undefined;
-  reqwalltime: number | undefined;
-  reqcputime: number | undefined;
-  nodes: string[];
-  comment: string[];
-}
-
-interface NodeInformation {
-  isavailable: 0 | 1;
-  isfree: 0 | 1;
-  tags: string[];
-  slots: number;
-  lcpus: number | undefined;
-  pmem: number | undefined;
-  vmem: number | undefined;
-  sysname: string;
-  release: string;
-  machine: string;
-}
-
-/** States of nodes that run no new jobs. */
-const UNAVAILABLE = new Set(['down', 'offline', 'unknown', 'state-unknown']);
-
-/** Asks TORQUE once for each kind of thing. A server that does not answer makes an empty document with `problems`. */
-export async function information(torque: Torque): Promise<Information> {
+/** Asks TORQUE once for each kind of thing. Memory is bounded by the jobs asked for, not by those that TORQUE has. A
+ * server that does not answer makes an empty document with `problems`.
+ * @param request undefined: the queues of arc.conf (of TORQUE, if it has none) and all of their jobs */
+export async function information(
+  torque: Torque,
+  site: InformationSite,
+  request?: InformationRequest,
+): Promise<Information> {
   const problems: string[] = [];
-  const attempt = async <T>(work: Promise<T[]>): Promise<T[]> => {
+  const attempt = async <T>(work: Promise<T>, otherwise: () => T): Promise<T> => {
     try {
       return await work;
     } catch (error) {
       problems.push(toVmbatchError(error).message);
-      return [];
+      return otherwise();
     }
   };
-  const [jobs, queues, nodes] = await Promise.all([
-    attempt(qstatJobs(torque)),
-    attempt(qstatQueues(torque)),
-    attempt(pbsnodes(torque)),
+  const jobs = new JobCollector(request?.jobs);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const streamed = streamJobElements(torque, { signal, onElement: (element) => jobs.add(element) });
+  const [complete, queues, nodes, server] = await Promise.all([
+    attempt(
+      streamed.then(() => true),
+      () => false,
+    ),
+    attempt(describeQueues(torque, signal), () => []),
+    attempt(pbsnodes(torque, signal), () => []),
+    attempt(describeServer(torque, signal), () => new Map()),
   ]);
-  return describe(jobs, queues, nodes, problems);
+  // Half of the jobs would make figures that look like good news.
+  const known = complete ? jobs : new JobCollector([]);
+  const asked = request ?? { queues: askForAll(site, queues), jobs: undefined };
+  return await describe({ jobs: known, queues, nodes, server, problems }, site, asked);
 }
 
-/** The document, from what TORQUE said. */
-function describe(
-  jobs: readonly TorqueJob[],
-  queues: readonly TorqueQueue[],
-  nodes: readonly TorqueNode[],
-  problems: string[] = [],
-): Information {
-  const available = nodes.filter(isAvailable);
-  const totalCpus = available.reduce((sum, node) => sum + node.slots, 0);
-  const freeCpus = available.reduce((sum, node) => sum + freeSlots(node), 0);
-  const running = jobs.filter(isRunning);
-  const waiting = jobs.filter(isWaiting);
-  const ranks = new Map(waiting.map((job, index) => [job.id, index + 1]));
+function askForAll(site: InformationSite, queues: readonly QueueDescription[]): InformationRequest['queues'] {
+  const names = site.queues.length > 0 ? site.queues : queues.map(({ name }) => name);
+  return new Map(names.map((name) => [name, { users: [], totalCpus: undefined }]));
+}
+
+/** One of the queues asked for, with what belongs to it. */
+interface Share {
+  name: string;
+  queue: QueueDescription;
+  destinations: readonly QueueDescription[];
+  nodes: readonly TorqueNode[];
+}
+
+async function describe(
+  answers: Answers,
+  site: InformationSite,
+  request: InformationRequest,
+): Promise<Information> {
+  const { jobs, nodes, server, problems } = answers;
+  const byName = new Map(answers.queues.map((queue) => [queue.name, queue]));
+  const shares = [...request.queues.keys()].flatMap((name): Share[] => {
+    const queue = byName.get(name);
+    if (queue === undefined) return [];
+    const own = nodesOfQueue(queue, byName, nodes, site);
+    return [{ name, queue, destinations: destinationsOf(queue, byName), nodes: own }];
+  });
+  const sumsOf = (names: Iterable<string>): JobSums =>
+    addSums([...new Set(names)].map((name) => jobs.sums.get(name) ?? noJobs()));
+  const members = (share: Share) => [share.name, ...share.destinations.map(({ name }) => name)];
+  const used = nodes.filter((node) => shares.some((share) => share.nodes.includes(node)));
+  const all = sumsOf(shares.flatMap(members));
+  const allSums = sumsOf(jobs.sums.keys());
+  const groups = await groupsOfUsers(shares, request);
+  const imagesOf = (name: string) => site.queue(name).images;
+  const conditions = describeConditions(used);
   return {
     cluster: {
       lrms_type: 'torque',
       lrms_glue_type: 'torque',
-      lrms_version: nodes.find((node) => node.torqueVersion !== undefined)?.torqueVersion ?? '',
-      totalcpus: totalCpus,
-      usedcpus: cpusOf(running),
-      queuedcpus: cpusOf(waiting),
-      runningjobs: running.length,
-      queuedjobs: waiting.length,
-      cpudistribution: distribution(available),
+      lrms_version:
+        server.get('pbs_version') ?? nodes.find(({ torqueVersion }) => torqueVersion)?.torqueVersion ?? '',
+      totalcpus: totalCpus(used),
+      usedcpus: all.runningCpus,
+      queuedcpus: all.waitingCpus,
+      runningjobs: all.runningJobs,
+      queuedjobs: all.waitingJobs,
+      cpudistribution: cpuDistribution(used),
     },
     queues: Object.fromEntries(
-      queues.map((queue) => [queue.name, describeQueue(queue, jobs, nodes, totalCpus, freeCpus)]),
+      shares.map((share) => {
+        const { users = [], totalCpus: most } = request.queues.get(share.name) ?? {};
+        const sums = sumsOf(members(share));
+        return [
+          share.name,
+          describeQueue({ ...share, server, sums, allSums, users, groups, totalCpus: most }),
+        ];
+      }),
     ),
-    jobs: Object.fromEntries(jobs.map((job) => [job.id, describeJob(job, ranks.get(job.id))])),
-    nodes: Object.fromEntries(nodes.map((node) => [node.name, describeNode(node)])),
+    jobs: jobs.found(new Set(shares.flatMap(members))),
+    nodes: Object.fromEntries(
+      used.map((node) => {
+        const serves = shares.filter((share) => share.nodes.includes(node));
+        return [node.name, describeNode(node, [...new Set(serves.flatMap(({ name }) => imagesOf(name)))])];
+      }),
+    ),
+    images: Object.fromEntries([...request.queues.keys()].map((name) => [name, imagesOf(name)])),
     problems,
+    warnings: [...warningsOf(answers, shares, request), ...conditions.ours],
+    notes: conditions.others,
   };
 }
 
-const isAvailable = (node: TorqueNode) => !node.states.some((state) => UNAVAILABLE.has(state));
-const freeSlots = (node: TorqueNode) => Math.max(0, node.slots - node.usedSlots);
-const isRunning = (job: TorqueJob) => job.state === 'R' || job.state === 'E';
-const isWaiting = (job: TorqueJob) => job.state !== 'C' && job.state !== 'S' && !isRunning(job);
-const slotsOf = (job: TorqueJob) =>
-  job.nodes.length > 0 ? job.nodes.reduce((sum, node) => sum + node.slots, 0) : job.requested.slots;
-const cpusOf = (jobs: readonly TorqueJob[]) => jobs.reduce((sum, job) => sum + slotsOf(job), 0);
-
-function distribution(nodes: readonly TorqueNode[]): string {
-  const counts = new Map<number, number>();
-  for (const { slots } of nodes) counts.set(slots, (counts.get(slots) ?? 0) + 1);
-  return [...counts].map(([slots, count]) => `${slots}cpu:${count}`).join(' ');
+function warningsOf(answers: Answers, shares: readonly Share[], request: InformationRequest): string[] {
+  const warnings: string[] = [];
+  const there = new Set(shares.map(({ name }) => name));
+  // Without an answer nothing is missing.
+  if (answers.queues.length > 0)
+    for (const name of request.queues.keys())
+      if (!there.has(name)) warnings.push(`[queue:${name}]: TORQUE has no queue of this name`);
+  if (answers.nodes.length > 0)
+    for (const { name, nodes } of shares)
+      if (nodes.length === 0)
+        warnings.push(
+          `[queue:${name}]: no node is for this queue; compare pbs_dedicated_node_string and pbs_queue_node in arc.conf, and the queue's neednodes, with the properties that pbsnodes shows`,
+        );
+  return warnings;
 }
 
-function describeQueue(
-  queue: TorqueQueue,
-  allJobs: readonly TorqueJob[],
-  nodes: readonly TorqueNode[],
-  totalCpus: number,
-  freeCpus: number,
-): QueueInformation {
-  const jobs = allJobs.filter((job) => job.queue === queue.name && job.state !== 'C');
-  const { attributes } = queue;
-  const number = (key: string): number | undefined => {
-    const value = attributes.get(key);
-    return value !== undefined && /^[0-9]{1,15}$/.test(value) ? Number(value) : undefined;
-  };
-  const duration = (key: string): number | undefined => parseDuration(attributes.get(key));
-  const maxRunning = number('max_running');
-  return {
-    status: queue.enabled && queue.started ? 1 : -1,
-    running: cpusOf(jobs.filter(isRunning)),
-    queued: jobs.filter(isWaiting).length,
-    suspended: jobs.filter(({ state }) => state === 'S').length,
-    total: jobs.length,
-    maxrunning: maxRunning ?? totalCpus,
-    maxqueuable: number('max_queuable'),
-    maxuserrun: number('max_user_run'),
-    totalcpus: totalCpus,
-    maxwalltime: duration('resources_max.walltime'),
-    minwalltime: duration('resources_min.walltime'),
-    defaultwallt: duration('resources_default.walltime'),
-    maxcputime: duration('resources_max.cput'),
-    mincputime: duration('resources_min.cput'),
-    defaultcput: duration('resources_default.cput'),
-    acl_users:
-      attributes.get('acl_user_enable') === 'True'
-        ? (attributes.get('acl_users') ?? '').split(',').filter(Boolean)
-        : [],
-    nodes: nodes.map(({ name }) => name),
-    freecpus: queue.enabled && queue.started ? freeCpus : 0,
-  };
-}
-
-function describeJob(job: TorqueJob, rank: number | undefined): JobInformation {
-  return {
-    status: job.state === 'C' ? 'EXECUTED' : job.state === 'S' ? 'S' : isRunning(job) ? 'R' : 'Q',
-    cpus: slotsOf(job),
-    rank: rank,
-    mem: job.used.memory,
-    walltime: job.used.wallTime,
-    cputime: job.used.cpuTime,
-    reqwalltime: job.requested.wallTime,
-    reqcputime: job.requested.cpuTime,
-    nodes: job.nodes.map(({ host }) => host),
-    comment: job.comment === undefined ? [] : [`LRMS: ${job.comment}`],
-  };
-}
-
-function describeNode(node: TorqueNode): NodeInformation {
-  const [sysname = '', , release = '', ...rest] = (node.uname ?? '').split(' ');
-  const isavailable = isAvailable(node) ? 1 : 0;
-  return {
-    isavailable,
-    isfree: isavailable === 1 && freeSlots(node) > 0 ? 1 : 0,
-    tags: node.properties,
-    slots: node.slots,
-    lcpus: node.cpus,
-    pmem: node.physicalMemory,
-    vmem: node.totalMemory,
-    sysname,
-    release,
-    machine: rest.at(-1) ?? '',
-  };
+/** Asks the accounts only where a queue has a list of groups. */
+async function groupsOfUsers(
+  shares: readonly Share[],
+  request: InformationRequest,
+): Promise<Map<string, string[]>> {
+  const groups = new Map<string, string[]>();
+  const guarded = shares.filter(({ queue, destinations }) =>
+    [queue, ...destinations].some(({ attributes }) => attributes.get('acl_group_enable') === 'True'),
+  );
+  const users = new Set(guarded.flatMap(({ name }) => request.queues.get(name)?.users ?? []));
+  if (users.size === 0) return groups;
+  const { findAccount } = await import('../util/account.ts');
+  for (const user of users) {
+    const account = await findAccount(user).catch(() => undefined);
+    // An account that is not there is in no group.
+    groups.set(user, account === undefined ? [] : [account.group, ...account.groups.map(({ name }) => name)]);
+  }
+  return groups;
 }

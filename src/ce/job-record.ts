@@ -53,12 +53,26 @@ export function readComment(
   );
 }
 
-/** Appends to the job's log in the control directory, which belongs to the same user.
+/** How far from the end of a log a block of ours is looked for: A-REX may have added lines. Bytes. */
+const LOOK_BACK_BYTES = 256 * 1024;
+
+/** Appends the batch job's output to the job's log in the control directory, which belongs to the same user, unless it
+ * is there already: a scan that was ended between this and lrms_done does both again.
+ * @param localId names the batch job in the log
  * @returns false if there is no such log */
-export function appendErrors(account: Account, path: string, data: Buffer): boolean {
+export function appendErrorsOnce(account: Account, path: string, output: Buffer, localId: string): boolean {
+  const name = localId.replaceAll(/[^\x21-\x7e]/g, '?').slice(0, 200);
+  const end = `--- end of output of batch job ${name}\n`;
+  const block = Buffer.concat([
+    Buffer.from(`--- output of batch job ${name}\n`),
+    output,
+    Buffer.from(output.at(-1) === 0x0a ? end : `\n${end}`),
+  ]);
   const done = asUser(account, () =>
-    withFile(path, constants.O_WRONLY | constants.O_APPEND, (fd) => {
-      writeAll(fd, data);
+    withFile(path, constants.O_RDWR | constants.O_APPEND, (fd) => {
+      const { size } = fstatSync(fd);
+      const from = Math.max(0, size - LOOK_BACK_BYTES);
+      if (!readAt(fd, from, size - from).includes(end)) writeAll(fd, block);
       return true;
     }),
   );

@@ -1,12 +1,22 @@
 // How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
+import { decodeBytes } from '../arc/text.ts';
 import type { TorqueJob } from '../torque/qstat.ts';
+
+/** What the batch system knows of a job that is over, by `qstat -x` or by the server's log. */
+export interface BatchRecord
+  extends Pick<TorqueJob, 'id' | 'exitStatus' | 'nodes' | 'startTime' | 'completionTime'> {
+  /** Seconds. */
+  wallTime: number | undefined;
+  /** `user@host` whose qdel was taken; only the server's log says. */
+  deletedBy: string | undefined;
+}
 
 /** What is known of a job that is over. */
 export interface Ending {
   /** From the session's `.diag`, written by the job's own script in the guest. */
   ownExitCode: number | undefined;
   /** TORQUE's record; undefined if the server no longer has one. */
-  torque: Pick<TorqueJob, 'id' | 'exitStatus'> | undefined;
+  torque: Pick<BatchRecord, 'exitStatus' | 'deletedBy'> | undefined;
   /** A-REX was told to cancel it. */
   cancelled: boolean;
   /** Last line of the batch job's output, for jobs that did not get to run. */
@@ -45,6 +55,9 @@ const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
   [271, 'Job was deleted from the batch system (qdel)'],
 ]);
 
+/** SIGTERM, which is how qdel ends a job. */
+const DELETED = 271;
+
 /** A job over one of its limits: it may well have caught the signal and exited with a code of its own, even 0. */
 const LIMIT_KILLS: ReadonlySet<number> = new Set([-10, -11, -12]);
 
@@ -70,8 +83,14 @@ export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending)
   }
   if (torque === undefined)
     return { code: -1, text: 'Job was lost: the batch system no longer knows it, and it left no exit code' };
+  const by = torque.deletedBy === undefined ? '' : ` by ${torque.deletedBy}`;
   if (status === undefined)
-    return { code: -1, text: 'Job was deleted from the batch system before it started' };
+    return {
+      code: -1,
+      text: `Job was deleted from the batch system before it started${by === '' ? '' : `,${by}`}`,
+    };
+  if (status === 0 && by !== '')
+    return { code: -1, text: `Job was deleted from the batch system (qdel)${by}` };
   if (status === 0)
     return {
       code: -1,
@@ -81,7 +100,9 @@ export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending)
       ),
     };
   const text = TORQUE_ENDINGS.get(status);
-  if (text !== undefined) return { code: status, text: said(text, status === 271 ? undefined : lastWords) };
+  if (status === DELETED) return { code: status, text: `${text}${by}` };
+  if (text !== undefined)
+    return { code: status, text: said(by === '' ? text : `${text}, deleted${by}`, lastWords) };
   if (status > 256) return { code: status, text: said(`Job died of signal ${status - 256}`, lastWords) };
   return { code: status, text: said(`Job left no exit code, the batch system reports ${status}`, lastWords) };
 }
@@ -104,4 +125,20 @@ export function lastWordsOf(output: string): string | undefined {
     .filter((line) => line !== '');
   const line = lines.findLast((candidate) => /^vmbatch: \w+ fault: /.test(candidate)) ?? lines.at(-1);
   return line === undefined ? undefined : line.slice(0, 300);
+}
+
+/** What submit left in the session's `.diag` when it refused the job: `vmbatch_refusal=CODE TEXT`. The file is the
+ * user's own, so it may say anything.
+ * @param value byte string (latin1); undefined if it is not there */
+export function refusalOf(value: string | undefined): Outcome {
+  const [, code, text] = /^(250|252) (.+)$/s.exec(value ?? '') ?? [];
+  if (code === undefined || text === undefined)
+    return { code: 252, text: 'Job was refused when it was submitted; the reason cannot be read' };
+  return { code: Number(code), text: decodeBytes(text.slice(0, 2000)) };
+}
+
+/** The exit code for A-REX's accounting if the job's own says that all went well although it did not: that of a shell
+ * whose job got a SIGTERM, since A-REX takes a negative number for 0. */
+export function accountedExitCode({ code }: Outcome): number {
+  return code > 0 ? code : 143;
 }

@@ -4,17 +4,19 @@ import { loadJobId } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
 import { cancel } from '../ce/cancel.ts';
 import { torqueAt } from '../torque/commands.ts';
+import { writeStderr } from '../util/stderr.ts';
 
 const USAGE = 'vmbatch cancel --config CONF GRAMI';
 
-/** What is written to stderr lands in the job's log. */
-export async function main(argv: string[]): Promise<number> {
+/** What is written to stderr lands in the job's log.
+ * @param say takes what the log gets */
+export async function main(argv: string[], say: (text: string) => void = writeStderr): Promise<number> {
   const { config, operands, help } = parseBackendArguments(argv, USAGE, { least: 1, most: 1 });
   if (help) {
     process.stdout.write(`usage: ${USAGE}\n`);
     return 0;
   }
-  const log = (line: string) => process.stderr.write(`vmbatch: ${line}\n`);
+  const log = (line: string) => say(`vmbatch: ${line}\n`);
   const { pbsBinPath } = loadArcConfigurationLeniently(config, log);
   log(await cancel(loadJobId(operands[0] ?? ''), torqueAt(pbsBinPath)));
   return 0;

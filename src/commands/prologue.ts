@@ -4,7 +4,9 @@ import { startTicksOf } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
+import { noteRefusal } from '../node/refusal-note.ts';
 import { type HookArguments, hookLimitMs, parsePrologueArguments } from '../torque/hook-arguments.ts';
+import { findAccount } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
 import { run } from '../util/run.ts';
@@ -63,6 +65,12 @@ function readConfig(file: string, state: string, queue: string): NodeConfig | un
   }
 }
 
+/** The user is not known to this node: nobody to tell. */
+async function noteFor({ user, script }: HookArguments, text: string): Promise<void> {
+  const account = await findAccount(user).catch(() => undefined);
+  if (account !== undefined) noteRefusal(script, account, text);
+}
+
 async function start(config: NodeConfig, hook: HookArguments, signal: AbortSignal): Promise<void> {
   const log = await openNodeLog(config.log, hook.jobId);
   try {
@@ -87,6 +95,8 @@ async function start(config: NodeConfig, hook: HookArguments, signal: AbortSigna
       hint: error.hint,
       ...(error.fault === 'bug' ? { report: reportError(error) } : {}),
     });
+    if (FAULT_OUTCOMES[error.fault].prologueExit === 1 && error.code !== 'job-deleted')
+      await noteFor(hook, reportError(error));
     throw error;
   } finally {
     await log.close();

@@ -14,12 +14,15 @@ export async function main(argv: string[]): Promise<number> {
     return 0;
   }
   const log = (line: string) => process.stderr.write(`[${new Date().toISOString()}] vmbatch scan: ${line}\n`);
-  const { pbsBinPath } = loadArcConfigurationLeniently(config, log);
+  const configuration = loadArcConfigurationLeniently(config, log);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
   const options = {
     controlDirectories: operands,
-    torque: torqueAt(pbsBinPath),
+    torque: torqueAt(configuration.pbsBinPath),
+    logDirectory: configuration.pbsLogPath,
+    sharedFilesystem: configuration.sharedFilesystem,
+    perflogDirectory: configuration.perflogDirectory,
     log,
     signal: stop.signal,
   };

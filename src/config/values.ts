@@ -10,6 +10,22 @@ export function isImageName(text: string): boolean {
   return /^[a-z0-9][a-z0-9._-]{0,63}$/.test(text);
 }
 
+/** Rule for lists of CernVM-FS repositories, for error messages; {@link parseRepositories} checks it. */
+export const REPOSITORIES_RULE =
+  'at most 32 names of CernVM-FS repositories such as alice.cern.ch, with commas and no blanks';
+
+/** The repositories of a list such as `alice.cern.ch,sft.cern.ch`, without repetitions; undefined if it is no such
+ * list: names of at least two labels of a-z 0-9 and hyphens, at most 253 characters each, at most 32. */
+export function parseRepositories(text: string): string[] | undefined {
+  // Bounded before anything looks at it: the text may be a job's.
+  if (text.length > 32 * 254) return undefined;
+  const names = text.split(',');
+  const label = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
+  const name = new RegExp(`^${label}(?:\\.${label})+$`);
+  if (names.length > 32 || !names.every((found) => found.length <= 253 && name.test(found))) return undefined;
+  return [...new Set(names)];
+}
+
 /** A foreign value as JSON on one line, all of it printable ASCII, cut to 80 characters. */
 export function describeFound(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';

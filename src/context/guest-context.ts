@@ -20,6 +20,8 @@ export interface GuestContext {
   network:
     | { addressing: 'dhcp' }
     | { addressing: 'static'; address: string; prefixLength: number; gateway: string; dns: string[] };
+  /** Names of CernVM-FS repositories; may be empty. */
+  repositories: string[];
   mounts: { type: string; source: string; target: string; options: string[] }[];
   /** Absolute, on the share. */
   readyFile: string;
@@ -61,6 +63,7 @@ export function renderContextScript(context: GuestContext): string {
         .map((mount) => [mount.type, mount.source, mount.target, mount.options.join(',')].join(' '))
         .join('\n'),
     ],
+    ['VMBATCH_REPOSITORIES', context.repositories.join(',')],
     ['VMBATCH_READY_FILE', context.readyFile],
     ['VMBATCH_HOST_KEY', Buffer.from(context.hostKey).toString('base64')],
     ['VMBATCH_AUTHORIZED_KEY', context.authorizedKey],

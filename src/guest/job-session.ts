@@ -20,10 +20,13 @@ import {
   signalCommand,
   watchCommand,
 } from './remote-programs.ts';
+import type { Staging } from './staging.ts';
 
 export interface JobSessionOptions {
   connection: ConnectionOptions;
   launch: LaunchOptions;
+  /** Carries the job's files, where the guest does not see them. */
+  staging?: Staging;
   stdout: Writable;
   stderr: Writable;
   /** Milliseconds to go on trying to connect; before and after the job was started. */
@@ -55,7 +58,10 @@ export class JobSession {
   readonly #options: JobSessionOptions;
   readonly #outputs: readonly Output[];
   #connection: Connection | undefined;
+  #carriedIn = false;
   #started = false;
+  /** Of the job, as soon as it is known. */
+  #exitCode: number | undefined;
   #abandoned = false;
   #reconnects = 0;
   #connectSeconds = 0;
@@ -80,12 +86,16 @@ export class JobSession {
       const connectedAt = performance.now();
       this.#connection = connection;
       try {
+        if (!this.#carriedIn) await this.#options.staging?.carryIn(connection);
+        this.#carriedIn = true;
         if (!this.#started) {
           await this.#launch(connection);
           this.#started = true;
           this.#connectSeconds = (performance.now() - begun) / 1000;
         }
-        const exitCode = await this.#attend(connection);
+        this.#exitCode ??= await this.#attend(connection);
+        await this.#options.staging?.carryOut(connection);
+        const exitCode = this.#exitCode;
         return { exitCode, reconnects: this.#reconnects, connectSeconds: this.#connectSeconds };
       } catch (error) {
         if (!(error instanceof ConnectionLost) || this.#abandoned) throw error;

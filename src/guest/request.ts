@@ -1,7 +1,14 @@
 // The guest request: what a batch script asks for in its #VMBATCH lines, and what the node grants of it.
 import type { ImageConfig, NodeConfig } from '../config/node-config.ts';
 import { formatSize, parseSize } from '../config/units.ts';
-import { describeFound, IMAGE_NAME_RULE, isImageName, nearestName } from '../config/values.ts';
+import {
+  describeFound,
+  IMAGE_NAME_RULE,
+  isImageName,
+  nearestName,
+  parseRepositories,
+  REPOSITORIES_RULE,
+} from '../config/values.ts';
 import { VmbatchError } from '../util/errors.ts';
 
 /** A value with the line that asked for it, from 1. */
@@ -17,6 +24,10 @@ export interface GuestRequest {
   image: Requested<string> | undefined;
   vcpus: Requested<number> | undefined;
   memoryBytes: Requested<number> | undefined;
+  /** CernVM-FS repositories for the guest. */
+  repositories: Requested<string[]> | undefined;
+  /** The job's folder on the node, which the job starter carries into the guest and back. */
+  stage: Requested<string> | undefined;
 }
 
 /** What the guest of a job gets. */
@@ -25,14 +36,18 @@ export interface ResolvedGuestRequest {
   image: ImageConfig;
   vcpus: number;
   memoryBytes: number;
+  /** None if the job named none. */
+  repositories: string[];
 }
 
 const PREFIX = '#VMBATCH';
 const MAX_HEADER = 64 * 1024;
-const KEYS = ['image', 'vcpus', 'memory'] as const;
+const KEYS = ['image', 'vcpus', 'memory', 'repositories', 'stage'] as const;
 const MAX_VCPUS = 9999;
 /** A guest with less never comes up, and the node would be blamed for it. */
 const LEAST_MEMORY = 64 * 1024 ** 2;
+/** Plain, so that it is the same word everywhere; of two folders at least: never a whole file system. */
+const STAGE_RULE = 'an absolute path of at least two folders, of A-Z a-z 0-9 _ . + = ~ -, without .. in it';
 const MEMORY_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
 
 /** Reads the `#VMBATCH key=value ...` lines in the header of a batch script: those before the first line that
@@ -42,7 +57,14 @@ const MEMORY_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 5
  * @throws VmbatchError `job` (`request-invalid`) for an unknown or repeated key, a bad value, or a header of
  * more than 64 KiB. */
 export function parseGuestRequest(scriptText: string, where: string): GuestRequest {
-  const request: GuestRequest = { where, image: undefined, vcpus: undefined, memoryBytes: undefined };
+  const request: GuestRequest = {
+    where,
+    image: undefined,
+    vcpus: undefined,
+    memoryBytes: undefined,
+    repositories: undefined,
+    stage: undefined,
+  };
   let line = 0;
   for (let start = 0; start < scriptText.length; ) {
     line++;
@@ -99,7 +121,7 @@ export function resolveGuestRequest(
       `${request.where}:${request.memoryBytes.line}: memory: found ${formatSize(memoryBytes)}`,
       formatSize(image.memory.maximumBytes),
     );
-  return { imageName, image, vcpus, memoryBytes };
+  return { imageName, image, vcpus, memoryBytes, repositories: request.repositories?.value ?? [] };
 }
 
 /** The first character of a line that is no blank; undefined for a blank line. */
@@ -128,6 +150,8 @@ function readLine(request: GuestRequest, text: string, line: number): void {
     if (key === 'image') setImage(request, value, line);
     else if (key === 'vcpus') setVcpus(request, value, line);
     else if (key === 'memory') setMemory(request, value, line);
+    else if (key === 'repositories') setRepositories(request, value, line);
+    else if (key === 'stage') setStage(request, value, line);
     else {
       const nearest = nearestName(key, KEYS);
       const meant = nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
@@ -156,6 +180,20 @@ function setMemory(request: GuestRequest, value: string, line: number): void {
   if (bytes === undefined || bytes < LEAST_MEMORY || value.endsWith('KiB'))
     throw badValue(request, 'memory', value, line, MEMORY_RULE);
   request.memoryBytes = { value: bytes, line };
+}
+
+function setRepositories(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'repositories', request.repositories, line);
+  const repositories = parseRepositories(value);
+  if (repositories === undefined) throw badValue(request, 'repositories', value, line, REPOSITORIES_RULE);
+  request.repositories = { value: repositories, line };
+}
+
+function setStage(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'stage', request.stage, line);
+  if (!/^(\/[A-Za-z0-9_.+=~-]{1,255}){2,30}$/.test(value) || /\/\.{1,2}(\/|$)/.test(value))
+    throw badValue(request, 'stage', value, line, STAGE_RULE);
+  request.stage = { value, line };
 }
 
 function refuseRepeated(

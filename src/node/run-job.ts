@@ -5,9 +5,12 @@ import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { JobSession } from '../guest/job-session.ts';
 import type { JobSignal } from '../guest/remote-programs.ts';
+import { parseGuestRequest } from '../guest/request.ts';
 import { type Outcome, readSession, sessionPaths } from '../guest/session-file.ts';
+import { stagingOf } from '../guest/staging.ts';
 import { processRuns } from '../hypervisor/guest-process.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { spawnRun } from '../util/spawn-run.ts';
 
 export interface RunJobOptions {
   state: string;
@@ -48,6 +51,7 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     const known = readSession(paths, options.jobId);
     const { script, name, rest } = readScript(options);
     const { guest } = known;
+    const staged = parseGuestRequest(script.toString('latin1'), name).stage?.value;
     // Where /proc shows users only their own processes, the guest's tells nothing.
     const seen = guest !== undefined && processRuns(guest);
     session = new JobSession({
@@ -64,6 +68,7 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
         shell: options.shell,
         login: options.shell === known.loginShell,
       },
+      ...(staged === undefined ? {} : { staging: stagingOf(staged, spawnRun) }),
       stdout: options.stdout,
       stderr: options.stderr,
       connectMs: known.connectMs,

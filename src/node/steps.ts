@@ -79,7 +79,7 @@ const overlay: Step = {
 
 const context: Step = {
   name: 'context',
-  async acquire({ config, record, paths, account, jobKey, hostKey }) {
+  async acquire({ config, record, paths, account, request, jobKey, hostKey }) {
     const now = Date.now();
     const guestContext: GuestContext = {
       jobId: record.jobId,
@@ -88,6 +88,7 @@ const context: Step = {
       user: account,
       network: networkOf(config),
       mounts: mountsOf(config),
+      repositories: request.repositories,
       readyFile: record.readyFile,
       hostKey: hostKey.privateKey,
       authorizedKey: jobKey.publicKey,

@@ -1,6 +1,7 @@
 // Where TORQUE's client commands are, and how they are called.
 import { join } from 'node:path';
-import { type Run, run } from '../util/run.ts';
+import type { Run } from '../util/run.ts';
+import { spawnRun } from '../util/spawn-run.ts';
 
 /** How to reach the batch server. */
 export interface Torque {
@@ -12,7 +13,7 @@ export interface Torque {
 
 /** @param binPath `[lrms] pbs_bin_path` */
 export function torqueAt(binPath: string | undefined): Torque {
-  return { binPath, run };
+  return { binPath, run: spawnRun };
 }
 
 /** What to execute for `qsub` and the like. */

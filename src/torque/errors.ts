@@ -67,6 +67,8 @@ const TORQUE_FAILURES: ReadonlyMap<number, TorqueFailure> = new Map([
     190,
     failure('resources-exceeded', 'job', 'no node or the limits of the queue can ever satisfy the request'),
   ],
+  // What older servers say, and what ARC's backend waits for.
+  [198, failure('queue-full', 'site', 'the queue is full', { passing: true })],
   [200, failure('queue-full', 'site', 'the queue is full', { passing: true })],
   [224, failure('mom-unreachable', 'site', "the job's node does not answer the server", { passing: true })],
   [228, failure('queue-full-for-user', 'site', 'the queue is full for this user', { passing: true })],
@@ -96,7 +98,7 @@ export function torqueError(command: string, result: RunResult, subject: string)
   const said = lastLine(result.stderr) ?? lastLine(result.stdout);
   const kind = result.notFound ? 'missing' : result.timedOut ? 'timeout' : (known?.code ?? 'failed');
   return new TorqueError({
-    passing: known?.passing ?? (result.timedOut || saysTimedOut(result.stderr)),
+    passing: known?.passing || result.timedOut || saysPassing(result.stderr),
     fault: known?.fault ?? 'site',
     code: `${command}-${kind}`,
     message:
@@ -109,9 +111,10 @@ export function torqueError(command: string, result: RunResult, subject: string)
   });
 }
 
-/** A server that hangs makes the commands give up after minutes, with a code that was not recorded. */
-function saysTimedOut(stderr: string): boolean {
-  return /\btimed? ?out\b/i.test(stderr);
+/** A server that hangs makes the commands give up after minutes, with a code that was not recorded; and like ARC's backend we
+ * know a full queue by its words, whatever the code. */
+function saysPassing(stderr: string): boolean {
+  return /\btimed? ?out\b|maximum number of jobs/i.test(stderr);
 }
 
 /** The last line that says something; usage texts are long, and their first line says what was wrong. */

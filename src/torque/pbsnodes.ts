@@ -9,6 +9,8 @@ export interface TorqueNode {
   name: string;
   /** `free`, `job-exclusive`, `offline`, `down`, ... */
   states: string[];
+  /** `Running`, `Standby`, `Suspend`, ...; undefined before TORQUE 6. */
+  powerState: string | undefined;
   slots: number;
   usedSlots: number;
   properties: string[];
@@ -24,8 +26,11 @@ export interface TorqueNode {
 
 /** All nodes of the server.
  * @throws VmbatchError `site` if the server does not answer */
-export async function pbsnodes(torque: Torque): Promise<TorqueNode[]> {
-  const result = await torque.run(commandPath(torque, 'pbsnodes'), ['-x'], { maxBytes: 256 * 1024 * 1024 });
+export async function pbsnodes(torque: Torque, signal?: AbortSignal): Promise<TorqueNode[]> {
+  const result = await torque.run(commandPath(torque, 'pbsnodes'), ['-x'], {
+    maxBytes: 256 * 1024 * 1024,
+    ...(signal === undefined ? {} : { signal }),
+  });
   if (result.exitCode !== 0) throw torqueError('pbsnodes', result, 'all nodes');
   return parsePbsnodes(result.stdout);
 }
@@ -38,19 +43,20 @@ export async function parsePbsnodes(xml: string): Promise<TorqueNode[]> {
 function toNode(element: XmlElement): TorqueNode | undefined {
   const name = textOf(element, 'name');
   if (name === undefined) return undefined;
-  const status = parseStatus(textOf(element, 'status') ?? '');
+  const status = `,${textOf(element, 'status') ?? ''}`;
   return {
     name,
     states: (textOf(element, 'state') ?? 'unknown').split(','),
+    powerState: textOf(element, 'power_state'),
     slots: numberOf(element, 'np') ?? 1,
     usedSlots: countUsed(textOf(element, 'jobs') ?? ''),
     properties: (textOf(element, 'properties') ?? '').split(',').filter((property) => property !== ''),
     note: textOf(element, 'note'),
-    cpus: Number.parseInt(status.get('ncpus') ?? '', 10) || undefined,
-    physicalMemory: parseSize(status.get('physmem')),
-    totalMemory: parseSize(status.get('totmem')),
-    uname: status.get('uname'),
-    torqueVersion: status.get('version'),
+    cpus: Number.parseInt(statusValue(status, 'ncpus') ?? '', 10) || undefined,
+    physicalMemory: parseSize(statusValue(status, 'physmem')),
+    totalMemory: parseSize(statusValue(status, 'totmem')),
+    uname: statusValue(status, 'uname'),
+    torqueVersion: statusValue(status, 'version'),
   };
 }
 
@@ -69,12 +75,19 @@ function countUsed(jobs: string): number {
   return used;
 }
 
-/** `opsys=linux,uname=Linux vm 6.1,...`: no value of it holds a comma followed by a key. */
-function parseStatus(status: string): Map<string, string> {
-  const values = new Map<string, string>();
-  for (const part of status.split(/,(?=[a-z]+=)/)) {
-    const equals = part.indexOf('=');
-    if (equals > 0) values.set(part.slice(0, equals), part.slice(equals + 1).trim());
-  }
-  return values;
+/** One value of `,opsys=linux,uname=Linux vm 6.1,...`: none holds a comma followed by a key. */
+function statusValue(status: string, key: string): string | undefined {
+  const found = status.indexOf(`,${key}=`);
+  if (found < 0) return undefined;
+  const begin = found + key.length + 2;
+  let end = status.indexOf(',', begin);
+  while (end >= 0 && !isKeyAt(status, end + 1)) end = status.indexOf(',', end + 1);
+  return status.slice(begin, end < 0 ? status.length : end).trim();
 }
+
+function isKeyAt(status: string, at: number): boolean {
+  KEY.lastIndex = at;
+  return KEY.test(status);
+}
+
+const KEY = /[a-z]+=/y;

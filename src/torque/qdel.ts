@@ -9,7 +9,7 @@ export type QdelOutcome = 'requested' | 'unknown' | 'ended';
  * @param timeoutMs milliseconds; a qdel of a job in its prologue takes some seconds
  * @throws TorqueError for everything that leaves the job where it was */
 export async function qdel(torque: Torque, jobId: string, timeoutMs = 5 * 60_000): Promise<QdelOutcome> {
-  const result = await torque.run(commandPath(torque, 'qdel'), [jobId], { timeoutMs });
+  const result = await torque.run(commandPath(torque, 'qdel'), [jobId], { timeoutMs, viaFiles: true });
   if (result.exitCode === 0) return 'requested';
   const code = torqueFailure(result)?.code;
   if (code === 'job-unknown') return 'unknown';

@@ -1,9 +1,9 @@
 // What the batch server knows of jobs and queues.
-import { VmbatchError } from '../util/errors.ts';
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
+import { JobElements, type RawJobElement } from './job-elements.ts';
 import { parseDuration, parseExecHost, parseSize } from './units.ts';
-import { childOf, numberOf, parseData, textOf, type XmlElement } from './xml.ts';
+import { childOf, numberOf, textOf, type XmlElement } from './xml.ts';
 
 /** One job of `qstat -x`. Times are epoch seconds, durations seconds, sizes KiB. */
 export interface TorqueJob {
@@ -23,6 +23,10 @@ export interface TorqueJob {
   startTime: number | undefined;
   completionTime: number | undefined;
   comment: string | undefined;
+  /** `host:/path` of stderr, or of both streams if they are joined. */
+  errorPath: string | undefined;
+  /** `Variable_List` as TORQUE writes it: `NAME=value,NAME=value`, its commas not escaped. */
+  variables: string | undefined;
   used: { cpuTime: number | undefined; wallTime: number | undefined; memory: number | undefined };
   requested: {
     slots: number;
@@ -32,60 +36,137 @@ export interface TorqueJob {
   };
 }
 
-/** All jobs of the server, in one call.
- * @throws VmbatchError `site` if the server does not answer or not as it should */
-export async function qstatJobs(torque: Torque, signal?: AbortSignal): Promise<TorqueJob[]> {
-  const result = await torque.run(commandPath(torque, 'qstat'), ['-x'], {
-    timeoutMs: 5 * 60_000,
-    maxBytes: 512 * 1024 * 1024,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  // A job that is forgotten while the server answers makes an exit code of a complete answer; without an answer,
-  // that code says nothing of all the other jobs.
-  const answered = torqueFailure(result)?.code === 'job-unknown' && result.stdout.trim() !== '';
-  if (result.exitCode !== 0 && !answered) throw torqueError('qstat', result, 'all jobs');
-  return parseQstatJobs(result.stdout);
+/** A job of `qstat -x` before anybody looked at more than its state. Only during the call that hands it over: the same
+ * object then stands for the next job. */
+export interface JobElement {
+  readonly id: string;
+  readonly state: string;
+  /** One value, cheaply, by the name that TORQUE gives it.
+   * @param within `resources_used` or `Resource_List`; default: the job itself */
+  text(name: string, within?: string): string | undefined;
+  /** The whole job.
+   * @throws VmbatchError `site` if the element is not well-formed */
+  parse(): TorqueJob;
 }
 
-/** One job, by its whole id.
- * @returns undefined only if the server said of this very id that it does not know it
- * @throws VmbatchError `site` for every other answer, and for none */
-export async function qstatJob(
+class Element implements JobElement {
+  readonly #raw: RawJobElement;
+
+  constructor(raw: RawJobElement) {
+    this.#raw = raw;
+  }
+
+  get id(): string {
+    return this.#raw.id;
+  }
+
+  get state(): string {
+    return this.#raw.state;
+  }
+
+  text(name: string, within?: string): string | undefined {
+    return this.#raw.text(name, within);
+  }
+
+  parse(): TorqueJob {
+    return toJob(this.#raw.parse(), this.id, this.state);
+  }
+}
+
+/** Which jobs a streaming qstat asks for. */
+export interface StreamOptions {
+  signal?: AbortSignal;
+  /** Default: all of the server. Checked with `isJobId` by the caller. */
+  ids?: readonly string[];
+  /** The answer goes through a file: less work, but nothing of it is known before the end, and it needs room. */
+  viaFiles?: boolean;
+}
+
+/** `qstat -x`, element by element as the answer comes in: memory for one job, whatever their number.
+ *
+ * Of jobs that are asked for by id, those that TORQUE does not know are returned; it said so of each of them. Anything
+ * else that is missing from the answer says nothing about a job.
+ * @returns ids that TORQUE said it does not know
+ * @throws VmbatchError `site` if the server does not answer, or not completely: what was handed over until then is
+ * true, but what was not is not therefore gone; what `onElement` throws */
+export async function streamJobElements(
   torque: Torque,
-  jobId: string,
-  signal?: AbortSignal,
-): Promise<TorqueJob | undefined> {
-  const result = await torque.run(commandPath(torque, 'qstat'), ['-x', jobId], {
-    ...(signal === undefined ? {} : { signal }),
+  {
+    signal,
+    ids = [],
+    viaFiles = false,
+    onElement,
+  }: StreamOptions & { onElement: (element: JobElement) => void },
+): Promise<Set<string>> {
+  let element: Element | undefined;
+  const elements = new JobElements((raw) => {
+    element ??= new Element(raw);
+    if (raw.id !== '' && raw.state !== '') onElement(element);
   });
-  if (torqueFailure(result)?.code === 'job-unknown' && namesUnknown(result.stderr, jobId)) return undefined;
-  if (result.exitCode !== 0) throw torqueError('qstat', result, `job ${jobId}`);
-  const job = (await parseQstatJobs(result.stdout)).find(({ id }) => id === jobId);
-  if (job !== undefined) return job;
-  throw new VmbatchError({
-    fault: 'site',
-    code: 'qstat-answer',
-    message: `qstat for job ${jobId}: the answer neither has the job nor says that it is unknown`,
+  let answered = false;
+  let failure: unknown;
+  const stop = new AbortController();
+  const attempt = (work: () => void) => {
+    if (failure !== undefined) return;
+    try {
+      work();
+    } catch (error) {
+      failure = error;
+      stop.abort();
+    }
+  };
+  const result = await torque.run(commandPath(torque, 'qstat'), ['-x', ...ids], {
+    timeoutMs: 5 * 60_000,
+    viaFiles,
+    signal: signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]),
+    onStdout: (chunk) => {
+      answered = true;
+      attempt(() => elements.add(chunk));
+    },
   });
+  if (failure !== undefined) throw failure;
+  // A job that is forgotten while the server answers, or that was asked for, makes an exit code of a complete answer.
+  // Without an answer, that code says nothing of all the other jobs.
+  const unknown = unknownIds(result.stderr, ids);
+  const complete = torqueFailure(result)?.code === 'job-unknown' && (answered || unknown.size > 0);
+  if (result.exitCode !== 0 && !complete)
+    throw torqueError('qstat', result, ids.length === 0 ? 'all jobs' : `${ids.length} jobs`);
+  attempt(() => elements.end());
+  if (failure !== undefined) throw failure;
+  return unknown;
 }
 
-/** `qstat: Unknown Job Id Error 999.vm` */
-function namesUnknown(stderr: string, jobId: string): boolean {
-  return stderr
-    .split('\n')
-    .some((line) => /^qstat: Unknown Job Id\b/.test(line) && line.trimEnd().split(' ').at(-1) === jobId);
+/** The same with every job parsed. */
+export async function streamJobs(
+  torque: Torque,
+  { onJob, ...options }: StreamOptions & { onJob: (job: TorqueJob) => void },
+): Promise<Set<string>> {
+  return await streamJobElements(torque, { ...options, onElement: (element) => onJob(element.parse()) });
+}
+
+/** `qstat: Unknown Job Id Error 999.vm`, one line for each. */
+function unknownIds(stderr: string, ids: readonly string[]): Set<string> {
+  const unknown = new Set<string>();
+  if (ids.length === 0) return unknown;
+  for (const line of stderr.split('\n'))
+    if (/^qstat: Unknown Job Id\b/.test(line)) unknown.add(line.trimEnd().split(' ').at(-1) ?? '');
+  return new Set(ids.filter((id) => unknown.has(id)));
 }
 
 /** @param xml the output of `qstat -x`; nothing if there are no jobs
  * @throws VmbatchError `site` for text that is not such a document */
-export async function parseQstatJobs(xml: string): Promise<TorqueJob[]> {
-  return (await parseData(xml, 'Job', 'qstat -x')).flatMap((element) => toJob(element) ?? []);
+export function parseQstatJobs(xml: string): TorqueJob[] {
+  const jobs: TorqueJob[] = [];
+  const elements = new JobElements((element) => {
+    const { id, state } = element;
+    if (id !== '' && state !== '') jobs.push(toJob(element.parse(), id, state));
+  });
+  elements.add(Buffer.from(xml));
+  elements.end();
+  return jobs;
 }
 
-function toJob(element: XmlElement): TorqueJob | undefined {
-  const id = textOf(element, 'Job_Id');
-  const state = textOf(element, 'job_state');
-  if (id === undefined || state === undefined) return undefined;
+function toJob(element: XmlElement, id: string, state: string): TorqueJob {
   const used = childOf(element, 'resources_used');
   const requested = childOf(element, 'Resource_List');
   return {
@@ -101,6 +182,8 @@ function toJob(element: XmlElement): TorqueJob | undefined {
     startTime: numberOf(element, 'start_time'),
     completionTime: numberOf(element, 'comp_time'),
     comment: textOf(element, 'comment'),
+    errorPath: textOf(element, 'Error_Path'),
+    variables: textOf(element, 'Variable_List'),
     used: {
       cpuTime: parseDuration(textOf(used, 'cput')),
       wallTime: parseDuration(textOf(used, 'walltime')),
@@ -116,7 +199,7 @@ function toJob(element: XmlElement): TorqueJob | undefined {
 }
 
 /** Slots of a node request such as `2:ppn=4:big+node7:ppn=2`. */
-function requestedSlots(nodes: string | undefined): number {
+export function requestedSlots(nodes: string | undefined): number {
   let slots = 0;
   for (const part of (nodes ?? '1').split('+')) {
     const [first = '1', ...properties] = part.split(':');
@@ -125,48 +208,4 @@ function requestedSlots(nodes: string | undefined): number {
     slots += count * (Number.parseInt(perNode, 10) || 1);
   }
   return slots;
-}
-
-/** One queue of `qstat -Q -f`. */
-export interface TorqueQueue {
-  name: string;
-  /** Accepts jobs, starts jobs. */
-  enabled: boolean;
-  started: boolean;
-  /** All attributes as TORQUE writes them, unfolded: `resources_max.walltime`, `max_running`, ... */
-  attributes: ReadonlyMap<string, string>;
-  /** From `state_count`: `Queued`, `Running`, ... */
-  counts: ReadonlyMap<string, number>;
-}
-
-/** All queues of the server.
- * @throws VmbatchError `site` if the server does not answer */
-export async function qstatQueues(torque: Torque): Promise<TorqueQueue[]> {
-  const result = await torque.run(commandPath(torque, 'qstat'), ['-Q', '-f']);
-  if (result.exitCode !== 0) throw torqueError('qstat', result, 'all queues');
-  return parseQstatQueues(result.stdout);
-}
-
-/** @param text the output of `qstat -Q -f`: long values fold with a newline and a tab, even inside a word */
-export function parseQstatQueues(text: string): TorqueQueue[] {
-  const queues: TorqueQueue[] = [];
-  let attributes = new Map<string, string>();
-  for (const line of text.replaceAll('\n\t', '').split('\n')) {
-    const name = /^Queue: (\S+)$/.exec(line)?.[1];
-    const [, key, value] = /^ {4}(\S+) = (.*)$/.exec(line) ?? [];
-    if (name !== undefined) {
-      attributes = new Map();
-      queues.push({ name, enabled: false, started: false, attributes, counts: new Map() });
-    } else if (key !== undefined && value !== undefined) attributes.set(key, value.trim());
-  }
-  return queues.map((queue) => ({
-    ...queue,
-    enabled: queue.attributes.get('enabled') === 'True',
-    started: queue.attributes.get('started') === 'True',
-    counts: new Map(
-      [...(queue.attributes.get('state_count') ?? '').matchAll(/(\w+):(\d+)/g)].map(
-        ([, state = '', count]) => [state, Number(count)],
-      ),
-    ),
-  }));
 }

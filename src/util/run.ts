@@ -1,4 +1,5 @@
-// Running other programs: arrays of arguments, never a shell; a failed run is a result, not an exception.
+// Running other programs: arrays of arguments, never a shell; a failed run is a result, not an exception. The port, and
+// `run`, the way through it for all that is not in a hurry; the other is `spawnRun`.
 
 /** How a run ended. `exitCode` is undefined when the program did not start or died of a signal. */
 export interface RunResult {
@@ -17,6 +18,8 @@ export interface RunResult {
 export interface RunOptions {
   /** Text for stdin; `/dev/null` if absent. */
   input?: string | Uint8Array;
+  /** An open file for stdin instead of `input`: the program reads it itself, from where it stands. Stays open. */
+  stdinFd?: number;
   /** Milliseconds until SIGTERM, and 2 s later SIGKILL. Default: 60 000. */
   timeoutMs?: number;
   signal?: AbortSignal;
@@ -25,9 +28,19 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   /** Bytes of output kept for each stream. Default: 64 MiB. */
   maxBytes?: number;
-  /** Gets stdout as it comes; the result's `stdout` is then empty, and there is no bound to it. */
+  /** Nobody needs the output before the end: `spawnRun` then gives the program files for stdout and stderr, which cost Node
+   * less than pipes. What is beyond `maxBytes` is dropped, and does not end the program. */
+  viaFiles?: boolean;
+  /** Gets stdout as it comes (with `viaFiles`: after the end, piece by piece); the result's `stdout` is then empty, and there is
+   * no bound to it. What it gets is there only during the call. */
   onStdout?: (chunk: Uint8Array) => void;
 }
+
+export const DEFAULT_TIMEOUT_MS = 60_000;
+export const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
+
+/** Milliseconds between SIGTERM and SIGKILL. */
+export const KILL_DELAY_MS = 2_000;
 
 /** The port through which a module runs programs, so that tests may put another in its place. */
 export type Run = (file: string, args: readonly string[], options?: RunOptions) => Promise<RunResult>;
@@ -40,10 +53,13 @@ export const run: Run = async (file, args, options = {}) => {
   const running = execa(file, [...args], {
     reject: false,
     stripFinalNewline: false,
-    timeout: options.timeoutMs ?? 60_000,
-    forceKillAfterDelay: 2_000,
-    maxBuffer: options.maxBytes ?? 64 * 1024 * 1024,
-    ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    timeout: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    forceKillAfterDelay: KILL_DELAY_MS,
+    maxBuffer: options.maxBytes ?? DEFAULT_MAX_BYTES,
+    // execa takes any descriptor; its types know the first only.
+    ...(options.input === undefined
+      ? { stdin: options.stdinFd === undefined ? ('ignore' as const) : (options.stdinFd as 0) }
+      : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env, extendEnv: false }),

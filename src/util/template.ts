@@ -1,8 +1,7 @@
 // EJS templates: one escape function a language, so that `<%= it.x %>` is always safe where it stands.
-import { readFileSync } from 'node:fs';
-import ejs from 'ejs';
+import { VmbatchError } from './errors.ts';
 import { shellQuote, xmlEscape } from './quote.ts';
-import { resourcePath } from './resources.ts';
+import { loadTemplate } from './template-source.ts';
 
 const ESCAPES = {
   /** Element content and quoted attributes. */
@@ -12,15 +11,20 @@ const ESCAPES = {
   text: (value: unknown) => String(value),
 };
 
-/** Renders `templates/NAME.ejs`. In the template the data is `it`; an unknown name is an error, not an
- * empty string. `<%= %>` escapes for the language, `<%- %>` puts in text that is already in that language. */
+/** Renders `templates/NAME.ejs`. In the template the data is `it`; an unknown variable is an error, not an
+ * empty string, and so is a value that is undefined where `<%= %>` stands. `<%= %>` escapes for the language,
+ * `<%- %>` puts in text that is already in that language.
+ * @throws VmbatchError `bug` if there is no such template or a value is missing */
 export function renderTemplate(name: string, data: object, language: keyof typeof ESCAPES): string {
-  const path = resourcePath(`templates/${name}.ejs`);
-  return ejs.render(readFileSync(path, 'utf8'), data, {
-    filename: path,
-    escape: ESCAPES[language],
-    strict: true,
-    localsName: 'it',
-    rmWhitespace: false,
+  const template = loadTemplate(name);
+  if (template === undefined) throw bug('resource-missing', `there is no template ${name}`);
+  const escapeValue = ESCAPES[language];
+  return template(data, (value) => {
+    if (value === undefined) throw bug('template-value', `the template ${name} got no value for a <%= %>`);
+    return escapeValue(value);
   });
+}
+
+function bug(code: string, message: string): VmbatchError {
+  return new VmbatchError({ fault: 'bug', code, message, hint: 'copy the dist folder as a whole' });
 }

@@ -38,7 +38,6 @@ export function submissionContract(batch: () => Batch): void {
 
     it.runIf(!real).each([
       ['-W depend=', ['-W', 'umask=022,depend=afterok:1.vm', 'work0.sh'], 'dependencies (-W depend=)'],
-      ['-a', ['-a', '2359', 'work0.sh'], 'jobs that wait for a time (-a)'],
       ['-I', ['-I'], 'interactive jobs'],
       ['such a directive in the script', ['depend.sh'], 'dependencies (-W depend=)'],
     ])('refuses what only TORQUE has: %s', async (_, argv, what) => {
@@ -97,6 +96,64 @@ export function submissionContract(batch: () => Batch): void {
         `qdel: Unauthorized Request  MSG=operation not permitted ${id}\n`,
       ]);
       await batch().asUser('qdel', id);
+    });
+
+    it('refuses a time that is none', async () => {
+      const result = await batch().asUser('qsub', '-a', 'tomorrow', 'work0.sh');
+      expect([result.code, result.stdout]).toEqual([2, '']);
+      expect(result.stderr).toMatch(/^qsub: illegal -a value|^\[qsub: illegal -a value\]/);
+    });
+
+    it('takes a time to come: the job waits and is shown as W, and a time that has passed changes nothing', async () => {
+      const later = await batch().asUser('qsub', '-a', '203712312359.30', 'work0.sh');
+      const id = later.stdout.trim();
+      const attributes = await batch().attributes(id);
+      expect(attributes.get('job_state')).toBe('W');
+      expect(attributes.get('Execution_Time')).toMatch(/^Thu Dec 31 23:59:30 2037$/);
+      await batch().asUser('qdel', id);
+      const before = await batch().asUser('qsub', '-a', '202001011000', 'work0.sh');
+      expect((await batch().ended(before.stdout.trim())).get('exit_status')).toBe('0');
+    });
+
+    it('shows account, priority and the variables of -v, whose commas and quotes stay as they are', async () => {
+      const options = ['-h', '-A', 'prjB', '-p', '-17', '-v', 'VMBATCH_SUBMISSION=abc.1,TWO=two words'];
+      const id = await batch().submit('variables', 'true\n', ...options);
+      const attributes = await batch().attributes(id);
+      expect([attributes.get('Account_Name'), attributes.get('Priority')]).toEqual(['prjB', '-17']);
+      expect(attributes.get('Variable_List')).toMatch(/,VMBATCH_SUBMISSION=abc\.1,TWO=two words(,|$)/);
+      const xml = (await batch().asRoot('qstat', '-x', id)).stdout;
+      expect(xml).toContain('VMBATCH_SUBMISSION=abc.1,TWO=two words');
+      expect(xml).toMatch(/<Error_Path>[^<]+<\/Error_Path>/);
+      await batch().asUser('qdel', id);
+    });
+
+    it('copies what is to be staged in before the prologue, and what is to be staged out after the epilogue', async () => {
+      const { home } = batch().account;
+      await batch().asUser('mkdir', '-p', 'input', 'scratch', 'back');
+      batch().writeScript('input/data.txt', 'from the CE\n');
+      const staged = [
+        `-Wstagein=${home}/scratch@${batch().server}:${home}/input`,
+        `-Wstageout=${home}/scratch/input@${batch().server}:${home}/back`,
+      ];
+      const text = `cat ${home}/scratch/input/data.txt >${home}/scratch/input/result.txt\n`;
+      const id = await batch().submit('staging', text, ...staged);
+      expect((await batch().attributes(id)).get('stagein')).toBe(
+        `${home}/scratch@${batch().server}:${home}/input`,
+      );
+      expect((await batch().ended(id)).get('exit_status')).toBe('0');
+      const result = await batch().asUser('cat', 'back/input/data.txt', 'back/input/result.txt');
+      expect(result.stdout).toBe('from the CE\nfrom the CE\n');
+      expect((await batch().asUser('ls', 'scratch')).stdout).toBe('');
+      expect((await batch().asUser('ls', 'input')).stdout).toBe('data.txt\n');
+    });
+
+    it('does not run a job whose files cannot be staged in', async () => {
+      const missing = `-Wstagein=${batch().account.home}/scratch@${batch().server}:/nonexistent`;
+      const id = await batch().submit('nofiles', 'true\n', missing);
+      const attributes = await batch().until(id, (found) => found.get('job_state') !== 'Q');
+      expect(attributes.get('exit_status')).not.toBe('0');
+      expect(batch().events(id)).not.toContain('prologue begin');
+      await batch().asRoot('qdel', id);
     });
 
     it('takes directives from the script, with the command line above them', async () => {

@@ -68,6 +68,7 @@ async function boot(
         mount('/share', '/data/share'),
         ...(change.context?.mounts ?? []).map(({ source, target }) => mount(source, target)),
       ],
+      repositories: [],
       readyFile: `/data/share/ready/${name}`,
       ...(change.context?.user === undefined ? {} : { user: change.context.user }),
       ...(change.context?.network === undefined ? {} : { network: change.context.network }),

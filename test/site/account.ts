@@ -119,3 +119,8 @@ function accountOf(name: string): { uid: number; gid: number; comment: string } 
   const [, , uid, gid, comment = ''] = line.split(':');
   return { uid: Number(uid), gid: Number(gid), comment };
 }
+
+/** Arguments of setpriv for an account. */
+export function asAccount(account: { uid: number; gid: number }): string[] {
+  return [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups'];
+}

@@ -6,7 +6,11 @@ const root = join(import.meta.dirname, '..', '..');
 
 await build({
   absWorkingDir: root,
-  entryPoints: { demo: 'test/demo/main.ts', site: 'test/site/main.ts' },
+  entryPoints: {
+    demo: 'test/demo/main.ts',
+    site: 'test/site/main.ts',
+    'fake-virsh': 'test/site/fake-guest/virsh.ts',
+  },
   outdir: 'build/site',
   outExtension: { '.js': '.cjs' },
   bundle: true,

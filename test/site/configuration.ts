@@ -1,45 +1,67 @@
 // What the admins of the one-node site have written: the node file and arc.conf.
-import { readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Standin } from '../standin/start.ts';
+import { FAKE_IMAGE } from './fake-hypervisor.ts';
 
 export const QUEUE = 'vmalice';
 
-/** The node file. */
+/** The node file: with the demo guest's image, or the fake guests', or both (the fake one is the default then). */
 export function nodeConfiguration(
   paths: { share: string; state: string; log: string },
-  image: string,
-  libvirtUri: string,
-  nfsPort: number,
-  addressing: string,
+  site: {
+    queues: readonly string[];
+    demo: string | undefined;
+    fake: string | undefined;
+    libvirtUri: string;
+    nfsPort: number;
+    addressing: string;
+  },
 ): Record<string, unknown> {
-  const manifest = JSON.parse(readFileSync(join(image, 'manifest.json'), 'utf8')) as {
+  const limits = { vcpus: { default: 1, maximum: 4 }, memory: { default: '256 MiB', maximum: '1 GiB' } };
+  const fake =
+    site.fake === undefined
+      ? undefined
+      : {
+          path: site.fake,
+          vcpus: { default: 1, maximum: 16 },
+          memory: { default: '256 MiB', maximum: '64 GiB' },
+        };
+  return {
+    queues: site.queues,
+    state: paths.state,
+    log: paths.log,
+    hypervisor: { type: 'auto', uri: site.libvirtUri },
+    images: {
+      ...(site.demo === undefined ? {} : { demo: { ...demoImage(site.demo), ...limits } }),
+      ...(fake === undefined ? {} : { [FAKE_IMAGE]: fake }),
+    },
+    default_image: fake === undefined ? 'demo' : FAKE_IMAGE,
+    network: { type: 'user', addressing: site.addressing },
+    share: { type: 'nfs', server: '10.0.2.2:/share', path: paths.share, port: site.nfsPort },
+  };
+}
+
+function demoImage(directory: string): Record<string, unknown> {
+  const manifest = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8')) as {
     kernelParameters: string;
   };
   return {
-    queues: [QUEUE],
-    state: paths.state,
-    log: paths.log,
-    hypervisor: { type: 'auto', uri: libvirtUri },
-    images: {
-      demo: {
-        path: join(image, 'template.qcow2'),
-        boot: {
-          kernel: join(image, 'vmlinuz'),
-          initrd: join(image, 'initrd.img'),
-          command_line: manifest.kernelParameters,
-        },
-        vcpus: { default: 1, maximum: 4 },
-        memory: { default: '256 MiB', maximum: '1 GiB' },
-      },
+    path: join(directory, 'template.qcow2'),
+    boot: {
+      kernel: join(directory, 'vmlinuz'),
+      initrd: join(directory, 'initrd.img'),
+      command_line: manifest.kernelParameters,
     },
-    network: { type: 'user', addressing },
-    share: { type: 'nfs', server: '10.0.2.2:/share', path: paths.share, port: nfsPort },
   };
 }
 
 /** The part of arc.conf that a backend reads. */
-export function arcConfiguration(control: string, standin: Pick<Standin, 'binDir' | 'serverLogDir'>): string {
+export function arcConfiguration(
+  control: string,
+  standin: Pick<Standin, 'binDir' | 'serverLogDir'>,
+  image: string,
+): string {
   return `[common]
 hostname=localhost
 
@@ -55,6 +77,12 @@ controldir=${control}
 [queue:${QUEUE}]
 
 [custom:vmbatch]
-image=demo
+image=${image}
 `;
+}
+
+/** For all users to read, whatever root's umask is. */
+export function writePublic(path: string, text: string): void {
+  writeFileSync(path, text);
+  chmodSync(path, 0o644);
 }

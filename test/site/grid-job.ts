@@ -8,9 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote } from '../../src/util/quote.ts';
 import type { RunResult } from '../../src/util/run.ts';
 import { run } from '../../src/util/run.ts';
+import { asAccount } from './account.ts';
 import { QUEUE } from './configuration.ts';
 import { signalGroup } from './sheltered.ts';
-import { asAccount, type Site } from './site.ts';
+import type { Site } from './site.ts';
 
 export interface GridJobDescription {
   name: string;

@@ -4,6 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openVirsh } from '../../src/hypervisor/virsh.ts';
 import { runSheltered } from './sheltered.ts';
 
+/** What is needed to ask for a site's guests. */
+export interface SiteHypervisor {
+  libvirtUri: string;
+  /** The site's program: fake guests are known to a fake virsh alone. */
+  virsh: string;
+  serverName: string;
+}
+
 /** Whether a domain is a guest of the site: its name is `vmbatch-JOBID`, and a job's id ends in the server's
  * name, which no other site has. */
 export function isGuestOf(serverName: string, domain: string): boolean {
@@ -11,15 +19,15 @@ export function isGuestOf(serverName: string, domain: string): boolean {
 }
 
 /** Names of the site's running domains. */
-export async function listGuests(site: { libvirtUri: string; serverName: string }): Promise<string[]> {
-  const domains = await hypervisor(site.libvirtUri).list();
+export async function listGuests(site: SiteHypervisor): Promise<string[]> {
+  const domains = await hypervisor(site).list();
   return domains.filter((name) => isGuestOf(site.serverName, name));
 }
 
 /** Ends the site's guests, those too that libvirt is just about to start. Returns a line for each. */
-export async function destroyGuests(site: { libvirtUri: string; serverName: string }): Promise<string[]> {
+export async function destroyGuests(site: SiteHypervisor): Promise<string[]> {
   const ended = new Set<string>();
-  const { destroy } = hypervisor(site.libvirtUri);
+  const { destroy } = hypervisor(site);
   for (let round = 0; round < 20; round++) {
     const names = new Set([
       ...(await listGuests(site)),
@@ -52,7 +60,7 @@ export async function killGuestProcesses(serverName: string): Promise<string[]> 
   return [...ended];
 }
 
-/** QEMU's processes; libvirt gives them `-name guest=DOMAIN,…`. */
+/** QEMU's processes; libvirt gives them `-name guest=DOMAIN,…`, and the fake virsh does so too. */
 export function guestProcesses(serverName: string): { pid: number; domain: string }[] {
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
@@ -72,6 +80,10 @@ export function commandLine(pid: string): string[] {
   }
 }
 
-function hypervisor(uri: string) {
-  return openVirsh({ uri, timeoutMs: 8_000, run: runSheltered });
+function hypervisor({ libvirtUri, virsh }: SiteHypervisor) {
+  return openVirsh({
+    uri: libvirtUri,
+    timeoutMs: 8_000,
+    run: (_virsh, args, options) => runSheltered(virsh, args, options),
+  });
 }

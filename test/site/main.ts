@@ -3,42 +3,59 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
+import { writePublic } from './configuration.ts';
 import { reportStop, runProgram, UsageError } from './program.ts';
 import { signalGroup } from './sheltered.ts';
-import { QUEUE, SITE_STAGES, type Site, startSite, writePublic } from './site.ts';
+import { QUEUE, SITE_STAGES, type Site, type SiteOptions, startSite } from './site.ts';
 
-const HELP = `usage: npm run site [-- [--dir DIR] [COMMAND [ARGUMENT ...]]]
+const HELP = `usage: npm run site [-- [--dir DIR] [--guests KIND] [COMMAND [ARGUMENT ...]]]
 
 Starts a one-node site on this machine: a stand-in for TORQUE (for trying and testing, not a batch system), libvirt,
 a shared file system, a worker node with vmbatch. With a command: runs it in the site's environment, then stops.
 Without: runs until it gets SIGINT (Ctrl-C) or SIGTERM.
   --dir DIR   where everything goes (default /var/tmp/vmbatch-site); must be empty or not exist, removed at the end
+  --guests KIND  demo: the demo guest (default); fake: processes in namespaces instead, ready in a fraction of a second;
+              both: fake ones, and the demo guest for jobs that ask for the image demo
 `;
 
 /** What a command gets to end by itself. */
 const COMMAND_GRACE_MS = 3_000;
 
-function parse(argv: readonly string[]): { help: boolean; directory: string; command: string[] } {
+type Guests = NonNullable<SiteOptions['guests']>;
+const GUESTS: readonly Guests[] = ['demo', 'fake', 'both'];
+
+function parse(argv: readonly string[]): {
+  help: boolean;
+  directory: string;
+  guests: Guests;
+  command: string[];
+} {
   let directory = '/var/tmp/vmbatch-site';
+  let guests: Guests = 'demo';
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (word === '--help') return { help: true, directory, command: [] };
+    if (word === '--help') return { help: true, directory, guests, command: [] };
     if (word === '--') break;
     if (word === '--dir' || word.startsWith('--dir=')) {
       const value = word === '--dir' ? rest.shift() : word.slice('--dir='.length);
       if (value === undefined || value === '') throw new UsageError('--dir needs a directory after it');
       directory = value;
+    } else if (word === '--guests' || word.startsWith('--guests=')) {
+      const value = word === '--guests' ? rest.shift() : word.slice('--guests='.length);
+      const kind = GUESTS.find((name) => name === value);
+      if (kind === undefined) throw new UsageError(`--guests needs one of ${GUESTS.join(', ')} after it`);
+      guests = kind;
     } else if (word.startsWith('-')) throw new UsageError(`unknown option ${word}`);
     else {
       rest.unshift(word); // from here on it is the command's
       break;
     }
   }
-  return { help: false, directory, command: rest };
+  return { help: false, directory, guests, command: rest };
 }
 
 async function main(argv: string[], signal: AbortSignal): Promise<number> {
-  const { help, directory, command } = parse(argv);
+  const { help, directory, guests, command } = parse(argv);
   if (help) {
     process.stdout.write(HELP);
     return 0;
@@ -46,6 +63,7 @@ async function main(argv: string[], signal: AbortSignal): Promise<number> {
   const site = await startSite({
     directory,
     account: 'vmbatch-site',
+    guests,
     dist: join(import.meta.dirname, '../../dist'),
     onStage: (stage) => process.stderr.write(`vmbatch: starting ${SITE_STAGES[stage]}\n`),
     onFailure: (lines) => reportStop(lines, signal),

@@ -1,16 +1,17 @@
 // A one-node site on this machine, for the demo and the tests: share, batch system, hypervisor, node, CE. All of
 // it is below one directory, and all of it goes again.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { describeRun, run } from '../../src/util/run.ts';
 import { stopDaemons } from '../standin/site/daemons.ts';
 import { type Standin, startStandin } from '../standin/start.ts';
-import { makeAccount, type SiteAccount } from './account.ts';
-import { arcConfiguration, nodeConfiguration, QUEUE } from './configuration.ts';
+import { asAccount, makeAccount, type SiteAccount } from './account.ts';
+import { arcConfiguration, nodeConfiguration, QUEUE, writePublic } from './configuration.ts';
 import { claimDirectory, copyDist } from './directory.ts';
+import { FAKE_IMAGE, type FakeHypervisor, installFakeHypervisor } from './fake-hypervisor.ts';
 import { destroyGuests, killGuestProcesses } from './guests.ts';
 import { cpuCanVirtualise, startPrivateLibvirtd, systemLibvirtdRunning } from './libvirtd.ts';
 import { startNfsServer } from './nfs.ts';
@@ -18,6 +19,9 @@ import { runSheltered } from './sheltered.ts';
 import { failures, Undo } from './undo.ts';
 
 export { QUEUE };
+
+/** Not by PATH: in the hooks' a fake one may come first. */
+const REAL_VIRSH = '/usr/bin/virsh';
 
 /** The parts of a site in the order in which they are started, in words. */
 export const SITE_STAGES = {
@@ -39,6 +43,12 @@ export interface SiteOptions {
   onStage: (stage: keyof typeof SITE_STAGES) => void;
   slots?: number;
   addressing?: 'dhcp' | 'static';
+  /** `demo` (default): the demo guest, on libvirt. `fake`: processes in namespaces that the guest service takes for a
+   * machine; ready in a fraction of a second. `both`: jobs of the queue get fake guests, unless they ask for the image
+   * `demo`. */
+  guests?: 'demo' | 'fake' | 'both';
+  /** Queues with guests besides the usual one. */
+  queues?: readonly string[];
   /** Told what could not be removed again after a failed start, see `Site.stop`. */
   onFailure?: (lines: string[]) => void;
   /** Stops what is being started. */
@@ -61,6 +71,8 @@ export interface Site {
   state: string;
   log: string;
   libvirtUri: string;
+  /** The program that the hooks take for virsh. */
+  virsh: string;
   /** TORQUE's server; job ids end in it. No other site has it. */
   serverName: string;
   standin: Standin;
@@ -72,6 +84,8 @@ export interface Site {
     args: readonly string[],
     options?: { input?: string; cwd?: string },
   ): ReturnType<typeof run>;
+  /** What is to be undone before all else when the site stops; as with `Undo.add`. */
+  beforeStop: Undo['add'];
   /** Ends and removes everything. Returns a line for all that had to be ended by force (`had to end …`) and
    * all that could not be removed (`could not …`). */
   stop(): Promise<string[]>;
@@ -104,30 +118,44 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
   await copyDist(options.dist, dist);
   const account = await makeAccount(options.account, join(paths.share, 'home'), undo);
 
+  const guests = options.guests ?? 'demo';
   begin('image');
-  const image = await buildImage(dist, signal);
+  const demo = guests === 'fake' ? undefined : await buildImage(dist, signal);
 
   begin('hypervisor');
   // No two sites may take each other's guests for their own, and these have their names from the job ids.
   const serverName = `vmbatch-ce-${randomBytes(3).toString('hex')}`;
   undo.add('end all guests', () => killGuestProcesses(serverName));
-  const libvirtUri = await hypervisor(join(directory, 'lv'), undo, signal);
+  const libvirtUri =
+    demo === undefined ? 'qemu:///fake' : await hypervisor(join(directory, 'lv'), undo, signal);
+  const fake =
+    guests === 'demo'
+      ? undefined
+      : await installFakeHypervisor(
+          join(directory, 'fake'),
+          dist,
+          demo === undefined ? undefined : REAL_VIRSH,
+        );
+  const virsh = fake?.virsh ?? REAL_VIRSH;
 
   begin('share');
-  const nfs = await startNfsServer({
-    dir: paths.nfs,
-    exportPath: paths.share,
-    pseudo: '/share',
-    signal,
-  });
-  undo.add('stop the NFS server', async () => void (await nfs.stop()));
+  // A fake guest has it already.
+  const port = demo === undefined ? 2049 : await startShare(paths, undo, signal);
 
   begin('batch');
   const nodeFile = join(directory, 'node.yaml');
-  const config = nodeConfiguration(paths, image, libvirtUri, nfs.port, options.addressing ?? 'dhcp');
+  const queues = [QUEUE, ...(options.queues ?? [])];
+  const config = nodeConfiguration(paths, {
+    queues,
+    demo,
+    fake: fake?.image,
+    libvirtUri,
+    nfsPort: port,
+    addressing: options.addressing ?? 'dhcp',
+  });
   writePublic(nodeFile, stringify(config));
   const jobStarter = join(directory, 'job-starter');
-  undo.add('destroy the guests', () => destroyGuests({ libvirtUri, serverName }));
+  undo.add('destroy the guests', () => destroyGuests({ libvirtUri, serverName, virsh }));
   undo.add('stop the batch system', async () =>
     existsSync(join(paths.torque, 'standin.json')) ? stopDaemons(paths.torque) : undefined,
   );
@@ -135,10 +163,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     home: paths.torque,
     bundle: join(import.meta.dirname, '../../build/standin/lib'),
     serverName,
-    queues: [
-      { name: QUEUE, attributes: {} },
-      { name: 'plain', attributes: {} },
-    ],
+    queues: [...queues.map((name) => ({ name, attributes: {} })), { name: 'plain', attributes: {} }],
     nodes: [{ name: 'vmbatch-node', np: options.slots ?? 2 }],
     momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
   });
@@ -146,8 +171,9 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     ...['hooks', 'install', '--config', nodeFile],
     ...['--mom-dir', standin.momPrivDir, '--job-starter', jobStarter],
   ]);
+  if (fake !== undefined) putFirstOnHooksPath(standin, fake);
   const arcConf = join(directory, 'arc.conf');
-  writePublic(arcConf, arcConfiguration(paths.control, standin));
+  writePublic(arcConf, arcConfiguration(paths.control, standin, fake === undefined ? 'demo' : FAKE_IMAGE));
   signal?.throwIfAborted();
 
   const env = { ...process.env, ...standin.env, TORQUE_STANDIN_HOME: paths.torque };
@@ -164,6 +190,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     state: paths.state,
     log: paths.log,
     libvirtUri,
+    virsh,
     serverName,
     standin,
     configureNode: (changes) => writePublic(nodeFile, stringify({ ...config, ...changes })),
@@ -179,19 +206,15 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
         cwd: cwd ?? account.home,
         ...(input === undefined ? {} : { input }),
       }),
+    beforeStop: (what, work) => undo.add(what, work),
     stop: () => undo.run(),
   };
 }
 
-/** For all users to read, whatever root's umask is. */
-export function writePublic(path: string, text: string): void {
-  writeFileSync(path, text);
-  chmodSync(path, 0o644);
-}
-
-/** Arguments of setpriv for an account. */
-export function asAccount(account: { uid: number; gid: number }): string[] {
-  return [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups'];
+/** The hooks' environment begins with what this file of the mom says. */
+function putFirstOnHooksPath(standin: Standin, { binDir }: FakeHypervisor): void {
+  const file = join(standin.home, 'pbs_environment');
+  writePublic(file, readFileSync(file, 'utf8').replace(/^PATH=/m, `PATH=${binDir}:`));
 }
 
 function layOut(directory: string) {
@@ -215,6 +238,16 @@ function layOut(directory: string) {
     state: make('node', 0o711),
     log: join(directory, 'log'),
   };
+}
+
+async function startShare(
+  paths: { nfs: string; share: string },
+  undo: Undo,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const nfs = await startNfsServer({ dir: paths.nfs, exportPath: paths.share, pseudo: '/share', signal });
+  undo.add('stop the NFS server', async () => void (await nfs.stop()));
+  return nfs.port;
 }
 
 async function hypervisor(directory: string, undo: Undo, signal: AbortSignal | undefined): Promise<string> {

@@ -318,7 +318,7 @@ describe('a grid job', () => {
         await until(() => existsSync(join(job.session, 'result.txt')), 'the job');
         expect((await job.cancel()).exitCode).toBe(0);
         expect(await job.waitForEnd(60_000)).toEqual({ code: 271, text: 'Job was deleted on request' });
-        expect(readFileSync(`${job.session}.diag`, 'utf8')).toMatch(/^nodename=vmbatch-/m);
+        expect(readFileSync(`${job.session}.diag`, 'utf8')).toMatch(/^nodename=vmbatch-node$/m);
         expect(localId).toMatch(new RegExp(`^\\d+\\.${site.serverName}$`));
       } finally {
         scan.kill('SIGTERM');

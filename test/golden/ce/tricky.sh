@@ -2,6 +2,7 @@
 # Batch job of the grid job GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum, made by vmbatch.
 #PBS -N tricky__name___
 #PBS -q main
+#PBS -p -1
 #PBS -r n
 #PBS -m n
 #PBS -e /srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum.comment
@@ -13,29 +14,49 @@ umask 077
 
 set -- $(date -u '+%s %Y%m%d%H%M%SZ')
 vmbatch_started=$1
+vmbatch_begin=$2
+vmbatch_directory='/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum'
 vmbatch_diag='/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum.diag'
+vmbatch_code=0
+vmbatch_record=
 
-if ! cd '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum'; then
-    printf 'vmbatch: the session directory %s is not there on %s\n' '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum' "$(uname -n)" >&2
+if ! cd "$vmbatch_directory"; then
+    printf 'vmbatch: the session directory %s is not there on %s\n' "$vmbatch_directory" "$(uname -n)" >&2
     exit 1
 fi
+# A submission that was killed before it could tell A-REX the id finds it here, whatever became of the job by then.
+[ ! -f .vmbatch-submission ] || printf '%s\n' "${PBS_JOBID:-}" >> .vmbatch-submission
 {
-    printf 'nodename=%s\n' "$(uname -n)"
+    # TORQUE's name of the node, once for each slot; the command is for where there is no TORQUE.
+    if [ -r "${PBS_NODEFILE:-}" ]; then
+        sed -n 's/^./nodename=&/p' "$PBS_NODEFILE"
+    else
+        printf 'nodename=%s\n' "$(eval '/bin/hostname -f' 2> /dev/null || uname -n)"
+    fi
     printf 'Processors=%s\n' '1'
     printf 'Benchmark=%s\n' 'HEPSPEC:1.0'
     printf 'wninstance=%s\n' 'vmbatch:demo'
+    printf 'runtimeenvironments=%s\n' ''
     if [ -r /etc/os-release ]; then
         printf 'systemsoftware=%s\n' "$(. /etc/os-release && printf '%s' "$NAME${VERSION:+ $VERSION}")"
+    elif [ -r /etc/system-release ]; then
+        printf 'systemsoftware=%s\n' "$(sed 1q /etc/system-release)"
+    else
+        printf 'systemsoftware=%s\n' "$(uname -sr)"
     fi
-    printf 'LRMSStartTime=%s\n' "$2"
+    printf 'LRMSStartTime=%s\n' "$vmbatch_begin"
 } > "$vmbatch_diag" ||
     printf 'vmbatch: cannot write %s: the job will look as if it had not ended\n' "$vmbatch_diag" >&2
 
-# GNU time measures the job; busybox and the shell's own do not know this option.
-if '/usr/bin/time' --version < /dev/null > /dev/null 2>&1; then
-    vmbatch_time=gnu
+# What measures the job, as in ARC: cgroups, else GNU time (busybox's knows no such option), else this shell.
+if command -v arc-job-cgroup > /dev/null 2>&1 &&
+    vmbatch_memory=$(arc-job-cgroup -m -n 'GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum') && [ -n "$vmbatch_memory" ] &&
+    vmbatch_cpu=$(arc-job-cgroup -c -n 'GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum') && [ -n "$vmbatch_cpu" ]; then
+    vmbatch_accounting=cgroup
+elif '/usr/bin/time' --version < /dev/null > /dev/null 2>&1; then
+    vmbatch_accounting=gnu
 else
-    vmbatch_time=shell
+    vmbatch_accounting=shell
 fi
 
 # From here on the job's processes get this signal as well. Stay, to write down how the job ended.
@@ -56,7 +77,7 @@ trap : TERM
     export 'GRID_GLOBAL_JOBURL=https://localhost:40443/arex/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum'
     export 'GRID_GLOBAL_JOBINTERFACE=org.nordugrid.arcrest'
     export 'GRID_GLOBAL_JOBHOST=localhost'
-    export HOME='/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum'
+    export HOME="$vmbatch_directory"
     set -- '/bin/echo' 'plain' 'two words' 'it'\''s' 'double"quote' '$HOME' 'back\slash' 'ünï–日本' 'newline' '' '-n' '`id`' '*' 'a;b&c|d' 'tab	x' 'trailing ' '!bang' '%d%%'
     if [ ! -f "$1" ]; then
         printf 'Path "%s" does not seem to exist\n' "$1" >&2
@@ -81,18 +102,46 @@ trap : TERM
         printf 'Cannot run %s: %s: not found\n' "$1" "$vmbatch_interpreter" >&2
         exit 1
     fi
-    if [ "$vmbatch_time" = gnu ]; then
-        exec '/usr/bin/time' -a -o '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum.diag' -f 'WallTime=%es\nUserTime=%Us\nKernelTime=%Ss\nCPUUsage=%P\nMaxResidentMemory=%MkB\nAverageResidentMemory=%tkB\nAverageTotalMemory=%KkB' "$@"
+    if [ "$vmbatch_accounting" = gnu ]; then
+        exec '/usr/bin/time' -a -o "$vmbatch_diag" -f 'WallTime=%es\nKernelTime=%Ss\nUserTime=%Us\nCPUUsage=%P\nMaxResidentMemory=%MkB\nAverageResidentMemory=%tkB\nAverageTotalMemory=%KkB\nAverageUnsharedMemory=%DkB\nAverageUnsharedStack=%pkB\nAverageSharedMemory=%XkB\nPageSize=%ZB\nMajorPageFaults=%F\nMinorPageFaults=%R\nSwaps=%W\nForcedSwitches=%c\nWaitSwitches=%w\nInputs=%I\nOutputs=%O\nSocketReceived=%r\nSocketSent=%s\nSignals=%k' "$@"
     fi
     exec "$@"
 ) < 'in put.dat' > '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std out.txt' 2> '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std.err'
 vmbatch_code=$?
 
-set -- $(date -u '+%s %Y%m%d%H%M%SZ')
-vmbatch_record="LRMSEndTime=$2"
-if [ "$vmbatch_time" = shell ]; then
-    vmbatch_record="WallTime=$(($1 - vmbatch_started))s
-$vmbatch_record"
+# Bytes; busybox's du may know blocks only.
+vmbatch_used=$(du -sb . 2> /dev/null)
+vmbatch_used=${vmbatch_used%%[!0-9]*}
+if [ -z "$vmbatch_used" ]; then
+    vmbatch_used=$(du -sk . 2> /dev/null)
+    vmbatch_used=${vmbatch_used%%[!0-9]*}
+    vmbatch_used=$((${vmbatch_used:-0} * 1024))
+fi
+
+case $vmbatch_accounting in
+cgroup)
+    # The kernel counts bytes and nanoseconds, in its older form ticks. What it does not count is left out.
+    vmbatch_measure() { [ -z "$2" ] || vmbatch_record="$vmbatch_record$1=$(($2 / $3))$4
+"; }
+    vmbatch_read() { cat "$1" 2> /dev/null; }
+    vmbatch_total=$(vmbatch_read "$vmbatch_memory/memory.memsw.max_usage_in_bytes")
+    vmbatch_ram=$(vmbatch_read "$vmbatch_memory/memory.max_usage_in_bytes")
+    vmbatch_measure maxtotalmemory "${vmbatch_total:+($vmbatch_total + 1023)}" 1024 kB
+    vmbatch_measure maxresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
+    vmbatch_measure averageresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
+    for vmbatch_kind in user:user sys:kernel; do
+        vmbatch_time=$(vmbatch_read "$vmbatch_cpu/cpuacct.usage_${vmbatch_kind%:*}")
+        if [ -n "$vmbatch_time" ]; then
+            vmbatch_measure "${vmbatch_kind#*:}time" "$vmbatch_time" 1000000000
+        else
+            vmbatch_time=$(sed -n "s/^${vmbatch_kind%:*}[a-z]* //p" "$vmbatch_cpu/cpuacct.stat" 2> /dev/null)
+            vmbatch_measure "${vmbatch_kind#*:}time" "$vmbatch_time" "$(getconf CLK_TCK)"
+        fi
+    done
+    arc-job-cgroup -m -d
+    arc-job-cgroup -c -d
+    ;;
+shell)
     # Not in a substitution: a new process starts with no times.
     if vmbatch_times=$(mktemp) && times > "$vmbatch_times"; then
         { read -r vmbatch_user vmbatch_kernel && read -r vmbatch_user vmbatch_kernel; } < "$vmbatch_times"
@@ -102,16 +151,13 @@ $vmbatch_record"
         vmbatch_kernel=$((${vmbatch_kernel%%m*} * 60 + ${vmbatch_s%%[.,s]*}))
         vmbatch_record="UserTime=${vmbatch_user}s
 KernelTime=${vmbatch_kernel}s
-$vmbatch_record"
+"
     fi
     rm -f "$vmbatch_times"
-fi
-vmbatch_scratch=$(du -sk . 2> /dev/null)
-vmbatch_scratch=${vmbatch_scratch%%[!0-9]*}
-if [ -n "$vmbatch_scratch" ]; then
-    vmbatch_record="usedscratch=$((vmbatch_scratch * 1024))
-$vmbatch_record"
-fi
+    ;;
+esac
 # In one write: whoever finds the exit code finds everything.
-printf '%s\nexitcode=%s\n' "$vmbatch_record" "$vmbatch_code" >> "$vmbatch_diag"
+set -- $(date -u '+%s %Y%m%d%H%M%SZ')
+printf '%susedscratch=%s\nLRMSEndTime=%s\nwalltime=%s\nexitcode=%s\n' \
+    "$vmbatch_record" "$vmbatch_used" "$2" "$(($1 - vmbatch_started))" "$vmbatch_code" >> "$vmbatch_diag"
 exit "$vmbatch_code"

@@ -2,6 +2,7 @@
 import { basename, isAbsolute, join } from 'node:path';
 import type { Pair, SubmitRequest } from '../common/protocol.ts';
 import { ClientExit } from './connection.ts';
+import { parseExecutionTime, parseStageList } from './extras.ts';
 import { parseOptions } from './options.ts';
 
 const SPEC = 'a:A:b:c:C:d:D:e:fF:hIj:J:k:K:l:m:M:nN:o:p:P:q:r:S:t:T:u:v:Vw:W:xXz';
@@ -88,13 +89,10 @@ function addExtra(text: string, into: Map<string, string>): void {
 /** What TORQUE has and the stand-in has not. */
 const ABSENT_OPTIONS: Readonly<Record<string, string>> = {
   I: 'interactive jobs',
-  a: 'jobs that wait for a time (-a)',
 };
 const ABSENT_EXTRAS: Readonly<Record<string, string>> = {
   depend: 'dependencies (-W depend=)',
   interactive: 'interactive jobs',
-  stagein: 'file staging (-W stagein=)',
-  stageout: 'file staging (-W stageout=)',
 };
 
 /** Better no job than one that runs otherwise than TORQUE would run it. */
@@ -186,6 +184,12 @@ export function submitRequest(
   const { options, extra } = read;
   const umask = extra.get('umask');
   if (umask !== undefined && !/^[0-7]{1,4}$/.test(umask)) illegal('W');
+  const time = options.get('a');
+  const executionTime = time === undefined ? undefined : (parseExecutionTime(time) ?? illegal('a'));
+  const staged = (name: string) => {
+    const text = extra.get(name);
+    return text === undefined ? [] : (parseStageList(text) ?? illegal('W'));
+  };
   return {
     kind: 'submit',
     name: options.get('N') ?? (scriptName === undefined ? 'STDIN' : basename(scriptName)),
@@ -208,6 +212,9 @@ export function submitRequest(
     arrayRange: options.get('t'),
     group: extra.get('group_list'),
     initDir: options.get('d'),
+    executionTime,
+    stageIn: staged('stagein'),
+    stageOut: staged('stageout'),
     submitArgs: words.join(' '),
     submitHost: place.host,
     workDir: place.workDir,

@@ -1,6 +1,7 @@
 // qsub of the stand-in: arguments and directives in, job id out, with TORQUE's words and exit codes.
 import { readFileSync, statSync } from 'node:fs';
 import { exitCodeOf } from '../common/faults.ts';
+import type { ServerReply } from '../common/protocol.ts';
 import { ClientExit, Connection, hostName, runClient } from './connection.ts';
 import {
   directiveWords,
@@ -53,8 +54,12 @@ async function main(argv: string[]): Promise<number> {
   const connection = await Connection.open('qsub');
   const host = hostName(connection.serverName);
   const place = { workDir: workDir(), host, server: connection.serverName };
-  const reply = await connection.ask(submitRequest(read, argv, scriptName, script, place));
-  connection.close();
+  let reply: ServerReply;
+  try {
+    reply = await connection.ask(submitRequest(read, argv, scriptName, script, place));
+  } finally {
+    connection.close();
+  }
   if (reply.code !== 0) throw new ClientExit(exitCodeOf(reply.code), `qsub: submit error (${reply.text})\n`);
   if (!read.options.has('z')) process.stdout.write(`${reply.text}\n`);
   return 0;

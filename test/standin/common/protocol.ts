@@ -3,6 +3,13 @@ import type { Socket } from 'node:net';
 
 export type Pair = [name: string, value: string];
 
+/** One file or directory of a stage list: `local` on the node, `remote` on that host. */
+export interface StagedFile {
+  local: string;
+  host: string;
+  remote: string;
+}
+
 /** What qsub sends. The script is base64, since job scripts need not be UTF-8. */
 export interface SubmitRequest {
   kind: 'submit';
@@ -26,6 +33,10 @@ export interface SubmitRequest {
   arrayRange?: string | undefined;
   group?: string | undefined;
   initDir?: string | undefined;
+  /** Seconds since 1970. */
+  executionTime?: number | undefined;
+  stageIn: StagedFile[];
+  stageOut: StagedFile[];
   submitArgs: string;
   submitHost: string;
   workDir: string;
@@ -88,6 +99,8 @@ export interface StartMessage {
   defaultOutputName: string;
   defaultErrorName: string;
   arrayIndex?: number | undefined;
+  stageIn: StagedFile[];
+  stageOut: StagedFile[];
   killDelaySeconds: number;
   script: string;
 }

@@ -165,6 +165,12 @@ sub start {
         event('failed', -9);
         return;
     }
+    # Not recorded what TORQUE does when this fails; here the job is not run.
+    for my $pair (@{ $spec{stage} // [] }) {
+        next if stage(split /\t/, $pair, 2);
+        event('failed', -1);
+        return;
+    }
     for my $hook (@{ $spec{hook} // [] }) {
         my ($who, $path) = split /\t/, $hook, 2;
         my $result = run_hook($who, $path, 0077, $out, $err);
@@ -229,6 +235,28 @@ sub deliver {
         $to =~ s{/*$}{/$name} if -d $to;
         event(copy($from, $to) ? 'copied' : 'undelivered', $from);
     }
+    # What was staged out is the server's no more; what could not be stays.
+    for my $pair (@{ $spec{stage} // [] }) {
+        my ($from, $to) = split /\t/, $pair, 2;
+        system('rm', '-rf', '--', $from) if stage($from, $to);
+    }
+}
+
+# Copies a file or directory with the user's rights, as the mom's `cp -rp` does.
+sub stage {
+    my ($from, $to) = @_;
+    my $pid = fork() // return 0;
+    if ($pid == 0) {
+        umask($spec{umask});
+        become_user() if $> == 0;
+        open(my $null, '<', '/dev/null');
+        open(my $sink, '>', '/dev/null');
+        set_descriptors($null, $sink, $sink);
+        no warnings 'exec';
+        exec('cp', '-rp', '--', $from, $to) or POSIX::_exit(255);
+    }
+    while (waitpid($pid, 0) != $pid) { last if $!{ECHILD} }
+    return $? == 0;
 }
 
 # No step of a copy may take longer than this. Seconds.

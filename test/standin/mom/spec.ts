@@ -128,6 +128,7 @@ export function startSpec(message: StartMessage, files: JobFiles, place: Place):
     ['hook[]', `root\t${join(paths.momPriv, 'prologue')}`],
     ['hook[]', `user\t${join(paths.momPriv, 'prologue.user')}`],
     ...ownHook(message, 'prologue'),
+    ...stageSpec(message.stageIn.map(({ local, remote }) => [remote, local])),
     ['token', files.token],
     ['privileged', config.jobStarter !== undefined && config.jobStarterPrivileged ? '1' : ''],
     ['cwd', message.initDir ?? message.home],
@@ -197,6 +198,11 @@ export function epilogueSpec(
   ];
 }
 
+/** Every host is this one: with `$usecp *:/ /` a mom copies within the node's own file systems. */
+function stageSpec(pairs: readonly (readonly [from: string, to: string])[]): Spec {
+  return pairs.map(([from, to]): Pair => ['stage[]', `${from}\t${to}`]);
+}
+
 /** Which spool file goes where: `path` of `host:path`, or home for `-k`. */
 export function deliverSpec(message: StartMessage, files: JobFiles, place: Place): Spec {
   const copies: Spec = [];
@@ -211,5 +217,9 @@ export function deliverSpec(message: StartMessage, files: JobFiles, place: Place
   if (message.join !== 'oe') {
     add(files.err, message.keep.includes('e'), message.errorPath, message.defaultErrorName);
   }
-  return [...common(message, files, place), ...copies];
+  return [
+    ...common(message, files, place),
+    ...copies,
+    ...stageSpec(message.stageOut.map(({ local, remote }) => [local, remote])),
+  ];
 }

@@ -1,7 +1,7 @@
 // A job as the server keeps it, and the attributes that qstat -f shows of it.
 import { parseDuration } from '../common/format.ts';
 import { nowSeconds } from '../common/log.ts';
-import type { Pair } from '../common/protocol.ts';
+import type { Pair, StagedFile } from '../common/protocol.ts';
 
 export interface Placement {
   node: string;
@@ -17,7 +17,7 @@ export interface Job {
   group: string;
   owner: string;
   queue: string;
-  state: 'Q' | 'H' | 'R' | 'C';
+  state: 'Q' | 'H' | 'W' | 'R' | 'C';
   substate: number;
   account?: string | undefined;
   created: number;
@@ -49,6 +49,10 @@ export interface Job {
   initDir?: string | undefined;
   umask: number;
   variables: Pair[];
+  /** Seconds: not run before. */
+  executionTime?: number | undefined;
+  stageIn: StagedFile[];
+  stageOut: StagedFile[];
   rank: number;
   comment?: string | undefined;
   exitStatus?: number | undefined;
@@ -64,6 +68,10 @@ export interface Job {
 
 export function resourceOf(job: Job, name: string): string | undefined {
   return job.resources.find(([other]) => other === name)?.[1];
+}
+
+function stageList(files: readonly StagedFile[]): string {
+  return files.map(({ local, host, remote }) => `${local}@${host}:${remote}`).join(',');
 }
 
 /** `vm/1-2`, of several nodes joined by `+`. */
@@ -100,6 +108,7 @@ export function jobAttributes(job: Job, server: string): Pair[] {
   add('ctime', job.created);
   add('Error_Path', job.errorPath);
   add('exec_host', execHost(job));
+  add('Execution_Time', job.executionTime);
   add('Hold_Types', job.held ? 'u' : 'n');
   add('Join_Path', job.join);
   add('Keep_Files', job.keep);
@@ -113,6 +122,8 @@ export function jobAttributes(job: Job, server: string): Pair[] {
   for (const [name, value] of job.resources) add(`Resource_List.${name}`, value);
   add('session_id', job.session);
   add('Shell_Path_List', job.shell);
+  add('stagein', stageList(job.stageIn));
+  add('stageout', stageList(job.stageOut));
   add('substate', job.substate);
   add('Variable_List', job.variables.map(([name, value]) => `${name}=${value}`).join(','));
   add('euser', job.user);

@@ -15,6 +15,9 @@ const pair = z.tuple([
     .regex(/^[^\0]*$/),
 ]);
 const optional = word.optional();
+// A tab separates paths in what the launcher is told.
+const path = word.regex(/^[^\t]*$/);
+const staged = z.array(z.object({ local: path, host: path, remote: path })).max(1000);
 
 const schema = z.discriminatedUnion('kind', [
   z.object({
@@ -42,6 +45,9 @@ const schema = z.discriminatedUnion('kind', [
     arrayRange: optional,
     group: optional,
     initDir: optional,
+    executionTime: z.int().nonnegative().optional(),
+    stageIn: staged,
+    stageOut: staged,
     submitArgs: z.string().max(100_000),
     submitHost: word,
     workDir: word,

@@ -51,6 +51,11 @@ function place(
 /** One pass over all queued jobs. */
 function pass(server: BatchServer): void {
   if (server.attributes.get('scheduling') !== 'True') return;
+  const now = nowSeconds();
+  for (const job of server.jobs.values()) {
+    if (job.state === 'W' && (job.executionTime ?? 0) <= now)
+      server.change(job, { state: 'Q', substate: 10, eligible: now });
+  }
   const waiting = [...server.jobs.values()].filter(
     (job) => job.state === 'Q' && (job.notBefore ?? 0) <= Date.now(),
   );
@@ -148,6 +153,8 @@ function startMessage(server: BatchServer, job: Job): StartMessage | undefined {
     defaultOutputName: `${plainName}.o${suffix}`,
     defaultErrorName: `${plainName}.e${suffix}`,
     arrayIndex: job.arrayIndex,
+    stageIn: job.stageIn,
+    stageOut: job.stageOut,
     killDelaySeconds: server.config.killDelaySeconds,
     script: job.script,
   };

@@ -61,7 +61,7 @@ function ordered(
 
 function stateCount(jobs: readonly Job[]): string {
   const count = (state: string): number => jobs.filter((job) => job.state === state).length;
-  return `Transit:0 Queued:${count('Q')} Held:${count('H')} Waiting:0 Running:${count('R')} Exiting:0 Complete:${count('C')} `;
+  return `Transit:0 Queued:${count('Q')} Held:${count('H')} Waiting:${count('W')} Running:${count('R')} Exiting:0 Complete:${count('C')} `;
 }
 
 /** What running jobs were given; absent when nothing runs. */

@@ -106,10 +106,13 @@ export function submit(server: BatchServer, request: SubmitRequest, user: UnixUs
   return request.arrayRange === undefined ? `${sequence}.${server.name}` : `${sequence}[].${server.name}`;
 }
 
+/** TORQUE's numbers of states, as its log has them. */
+const STATE_NUMBERS = { Q: 1, H: 2, W: 3, R: 4, C: 6 } as const;
+
 function enqueue(server: BatchServer, job: Job): void {
   server.jobs.set(job.id, job);
   server.save(job);
-  server.log('256', 'Job', job.id, `enqueuing into ${job.queue}, state ${job.held ? 2 : 1} hop 1`);
+  server.log('256', 'Job', job.id, `enqueuing into ${job.queue}, state ${STATE_NUMBERS[job.state]} hop 1`);
   server.log('08', 'Job', 'perform_commit_work', `job_id: ${job.id}`);
   server.account('Q', job.id, `queue=${job.queue}`);
 }
@@ -128,6 +131,7 @@ function makeJob(
   const suffix = arrayIndex === undefined ? `${sequence}` : `${sequence}-${arrayIndex}`;
   const standard = (kind: string): string =>
     `${request.submitHost}:${request.workDir}/${request.name}.${kind}${suffix}`;
+  const waits = (request.executionTime ?? 0) > now;
   const variables: Pair[] = [['PBS_O_QUEUE', request.queue ?? queue.name], ...request.variables];
   if (arrayIndex !== undefined) variables.push(['PBS_ARRAYID', String(arrayIndex)]);
   return {
@@ -139,13 +143,13 @@ function makeJob(
     group: executionGroup(user, request.group),
     owner: `${user.name}@${server.config.ownerHost}`,
     queue: queue.name,
-    state: request.hold ? 'H' : 'Q',
-    substate: request.hold ? 20 : 10,
+    state: request.hold ? 'H' : waits ? 'W' : 'Q',
+    substate: request.hold ? 20 : waits ? 30 : 10,
     account: request.account,
     created: now,
     modified: now,
     queued: now,
-    eligible: request.hold ? undefined : now,
+    eligible: request.hold || waits ? undefined : now,
     outputPath: request.outputPath ?? standard('o'),
     errorPath: request.errorPath ?? standard('e'),
     placement: [],
@@ -161,6 +165,9 @@ function makeJob(
     shell: request.shell,
     scriptArguments: request.scriptArguments,
     initDir: request.initDir,
+    executionTime: request.executionTime,
+    stageIn: request.stageIn,
+    stageOut: request.stageOut,
     umask: Number.parseInt(request.umask ?? '077', 8),
     variables,
     rank: server.nextRank++,

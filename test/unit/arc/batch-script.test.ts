@@ -1,42 +1,19 @@
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+// The batch script as text, and run under every shell that a guest may have.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildBatchScript, type ScriptConfiguration, torqueJobName } from '../../../src/arc/batch-script.ts';
-import { diagExitCode, diagValue, parseDiag } from '../../../src/arc/diag.ts';
-import { type Grami, loadGrami, parseGrami } from '../../../src/arc/grami.ts';
+import { buildBatchScript } from '../../../src/arc/batch-script.ts';
+import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
+import { type Grami, loadGrami } from '../../../src/arc/grami.ts';
 import { decodeBytes, encodeBytes } from '../../../src/arc/text.ts';
+import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
 
 const FIXTURES = new URL('../../fixtures/arc/', import.meta.url).pathname;
 const GOLDEN = new URL('../../golden/ce/', import.meta.url).pathname;
-const CONFIGURATION: ScriptConfiguration = {
-  defaultQueue: 'main',
-  image: 'demo',
-  gnuTime: '/usr/bin/time',
-  benchmark: () => 'HEPSPEC:1.0',
-};
+const CONFIGURATION = configure();
 const WITHOUT_TIME = { ...CONFIGURATION, gnuTime: '/nonexistent/time' };
-
-const SHELLS = [['/bin/sh'], ['/bin/bash'], ['/usr/bin/busybox', 'sh'], ['/bin/busybox', 'sh']].filter(
-  ([path = '']) => existsSync(path),
-);
-
-const header = (changes: Partial<Grami>, configuration = CONFIGURATION) =>
-  buildBatchScript({ ...loadGrami(`${FIXTURES}hello.grami`), ...changes }, configuration)
-    .split('\n\n')[0]
-    ?.split('\n')
-    .slice(2);
 
 describe('buildBatchScript', () => {
   it.each(['jalien', 'hello', 'tricky', 'fail', 'full'])(
@@ -46,105 +23,22 @@ describe('buildBatchScript', () => {
       await expect(decodeBytes(script)).toMatchFileSnapshot(`${GOLDEN}${sample}.sh`);
     },
   );
-
-  it('asks for slots on one node if the job does not say how many on each', () => {
-    expect(header({ count: 6 })).toEqual(
-      expect.arrayContaining(['#PBS -l nodes=1:ppn=6', '#PBS -l mem=3000mb']),
-    );
-    expect(header({ count: 6 })?.at(-1)).toBe('#VMBATCH image=demo vcpus=6 memory=3000MiB');
-  });
-
-  it("gives the guest one node's share of a job on several nodes", () => {
-    const lines = header({ count: 8, countPerNode: 4, nodes: 2 });
-    expect(lines).toEqual(expect.arrayContaining(['#PBS -l nodes=2:ppn=4', '#PBS -l mem=4000mb']));
-    expect(lines?.at(-1)).toBe('#VMBATCH image=demo vcpus=4 memory=2000MiB');
-  });
-
-  it('derives a walltime from CPU time alone', () => {
-    expect(header({ cpuTime: 7261, wallTime: undefined })).toEqual(
-      expect.arrayContaining(['#PBS -l cput=02:01:01', '#PBS -l walltime=02:01:01']),
-    );
-  });
-
-  it('leaves image, memory and queue to the node and the server when nothing names them', () => {
-    const lines = header(
-      { memory: undefined, queue: undefined },
-      { ...CONFIGURATION, image: undefined, defaultQueue: undefined },
-    );
-    expect(lines?.join('\n')).not.toMatch(/-q|mem=/);
-    expect(lines?.at(-1)).toBe('#VMBATCH vcpus=1');
-  });
-
-  it('quotes a session directory with blanks and refuses one that TORQUE cannot be given', () => {
-    expect(header({ sessionDirectory: '/srv/my jobs/ID' })).toContain("#PBS -e '/srv/my jobs/ID.comment'");
-    expect(() => header({ sessionDirectory: "/srv/it's" })).toThrow(
-      `TORQUE cannot be given the path "/srv/it's.comment"`,
-    );
-    expect(() => header({ sessionDirectory: '/srv/a:b' })).toThrow('TORQUE cannot be given the path');
-  });
-
-  it('refuses a queue that would add options', () => {
-    expect(() => header({ queue: 'main -l nodes=9' })).toThrow(
-      `found "main -l nodes=9", must be a queue's name`,
-    );
-  });
-
-  it.each([
-    ['JAliEn-1700000000000-0', 'JAliEn_17000000'],
-    ["tricky 'name' $x é", 'tricky__name___'],
-    ['1st', 'N1st'],
-    ['日本', 'N__'],
-    ['', 'vmbatch'],
-  ])("names the job %j as ARC's pbs backend would: %s", (name, expected) => {
-    expect(torqueJobName(encodeBytes(name))).toBe(expected);
-  });
 });
 
 describe.each(SHELLS)('the batch script under %s', (...shell) => {
-  let root: string;
+  let bench: ScriptBench;
   let session: string;
-  let grami: (more?: Partial<Grami>) => Grami;
-
   beforeAll(() => {
-    root = mkdtempSync(join(tmpdir(), 'vmbatch script é-'));
-    chmodSync(root, 0o755);
+    bench = new ScriptBench(shell);
+    session = bench.session;
   });
-  afterAll(() => rmSync(root, { recursive: true, force: true }));
-  beforeEach(() => {
-    rmSync(join(root, 'session'), { recursive: true, force: true });
-    session = join(root, 'session', 'ID');
-    mkdirSync(session, { recursive: true });
-    writeFileSync(`${session}.diag`, 'left=over\n');
-    writeFileSync(
-      join(session, 'dump'),
-      `#!/usr/bin/perl
-open my $out, '>', 'seen' or die; binmode $out;
-print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort keys %ENV);
-`,
-      { mode: 0o755 },
-    );
-    const bytes = encodeBytes(session);
-    grami = (more = {}) => ({
-      ...parseGrami(
-        `joboption_directory='${bytes}'\njoboption_controldir='/c'\njoboption_gridid='ID'\njoboption_arg_0='./dump'\n`,
-        'g',
-      ),
-      ...{ stdout: `${bytes}/std.out`, stderr: `${bytes}/std.err` },
-      ...more,
-    });
-  });
-
-  const execute = (description: Grami, configuration = CONFIGURATION): SpawnSyncReturns<Buffer> => {
-    const path = join(root, 'script');
-    writeFileSync(path, buildBatchScript(description, configuration), { encoding: 'latin1', mode: 0o700 });
-    const [program = '', ...options] = shell;
-    return spawnSync(program, [...options, path], {
-      cwd: root,
-      env: { PATH: '/usr/bin:/bin', HOME: root, PBS_JOBID: '7.vm' },
-    });
-  };
-  const diag = () => parseDiag(readFileSync(`${session}.diag`, 'latin1'));
-  const file = (name: string) => readFileSync(join(session, name), 'utf8');
+  afterAll(() => bench.close());
+  beforeEach(() => bench.reset());
+  const grami = (more: Partial<Grami> = {}) => bench.grami(more);
+  const execute = (description: Grami, configuration = CONFIGURATION) =>
+    bench.execute(buildBatchScript(description, configuration));
+  const diag = () => bench.diag();
+  const file = (name: string) => bench.file(name);
   const run = (...words: string[]) => grami({ args: ['/bin/sh', '-c', ...words] });
 
   it('hands over every argument and variable byte for byte', () => {
@@ -199,11 +93,13 @@ print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort 
     expect(statSync(join(session, 'std.out')).mode & 0o777).toBe(0o600);
     expect(readFileSync(`${session}.diag`, 'utf8')).toMatch(/\nexitcode=7\n$/);
     expect(diagExitCode(diag())).toBe(7);
-    const hostname = spawnSync('uname', ['-n']).stdout.toString().trim();
-    expect(diagValue(diag(), 'nodename')).toBe(hostname);
+    const name = spawnSync('/bin/hostname', ['-f']).stdout.toString().trim();
+    expect(diagValue(diag(), 'nodename')).toBe(name);
+    expect(bench.diagText()).toMatch(/^WallTime=\d+\.\d+s$/m);
     for (const [key, pattern] of Object.entries({
       Processors: /^1$/,
-      WallTime: /^\d+\.\d+s$/,
+      walltime: /^\d+$/,
+      PageSize: /^4096B$/,
       UserTime: /^\d+\.\d+s$/,
       KernelTime: /^\d+\.\d+s$/,
       MaxResidentMemory: /^[1-9]\d*kB$/,
@@ -221,7 +117,7 @@ print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort 
   it('measures with the shell where GNU time is not there', () => {
     const busy = 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exit 3';
     expect(execute(run(busy), WITHOUT_TIME).status).toBe(3);
-    expect(diagValue(diag(), 'WallTime')).toMatch(/^\d+s$/);
+    expect(diagValue(diag(), 'walltime')).toMatch(/^\d+$/);
     expect(diagValue(diag(), 'UserTime')).toMatch(/^\d+s$/);
     expect(diagValue(diag(), 'KernelTime')).toMatch(/^\d+s$/);
     expect(diagExitCode(diag())).toBe(3);
@@ -276,17 +172,94 @@ print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort 
   });
 
   it('records the end of a job that was killed by SIGTERM', async () => {
-    const path = join(root, 'script');
-    writeFileSync(path, buildBatchScript(run('echo up; exec sleep 60'), CONFIGURATION), {
-      encoding: 'latin1',
-    });
-    const [program = '', ...options] = shell;
-    const child = spawn(program, [...options, path], { cwd: root, detached: true, stdio: 'ignore' });
-    const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
-    for (let tries = 0; tries < 100 && !existsSync(join(session, 'std.out')); tries++) await setTimeout(20);
-    await setTimeout(50);
-    process.kill(-(child.pid ?? 0), 'SIGTERM');
-    expect(await ended).toBe(143);
+    const code = await bench.terminate(
+      buildBatchScript(run('echo up; exec sleep 60'), CONFIGURATION),
+      () => existsSync(join(session, 'std.out')) && file('std.out') !== '',
+    );
+    expect(code).toBe(143);
     expect(diagExitCode(diag())).toBe(143);
+  });
+
+  it('tells the node once for each slot, as TORQUE names it, and the nodes if the job asked for several', () => {
+    const nodes = join(bench.root, 'nodes');
+    writeFileSync(nodes, 'wn1\nwn1\nwn2\nwn2\n');
+    const several = { ...run('true'), count: 4, countPerNode: 2, nodes: 2 };
+    bench.execute(buildBatchScript(several, CONFIGURATION), { PBS_NODEFILE: nodes });
+    expect(bench.diagText().match(/^nodename=.*$/gm)).toEqual([
+      'nodename=wn1',
+      'nodename=wn1',
+      'nodename=wn2',
+      'nodename=wn2',
+    ]);
+    expect(bench.diagText()).toMatch(/^Processors=4\nNodecount=2$/m);
+    execute(run('true'), { ...CONFIGURATION, nodeNameCommand: 'echo "guest $(echo 1)"' });
+    expect(bench.diagText()).toMatch(/^nodename=guest 1$/m);
+    expect(bench.diagText()).not.toMatch(/Nodecount/);
+  });
+
+  it('measures with accounting cgroups where the guest has them', () => {
+    const cgroup = join(bench.root, 'cgroup');
+    const tools = join(bench.root, 'tools');
+    for (const folder of [cgroup, tools]) mkdirSync(folder, { recursive: true });
+    writeFileSync(
+      join(tools, 'arc-job-cgroup'),
+      `#!/bin/sh\necho "$@" >> '${cgroup}/calls'\n[ "$2" = -d ] || echo '${cgroup}'\n`,
+      { mode: 0o755 },
+    );
+    writeFileSync(join(cgroup, 'memory.max_usage_in_bytes'), '2049\n');
+    writeFileSync(join(cgroup, 'memory.memsw.max_usage_in_bytes'), '4096\n');
+    writeFileSync(join(cgroup, 'cpuacct.usage_user'), '12345678901\n');
+    writeFileSync(join(cgroup, 'cpuacct.stat'), 'user 1\nsystem 250\n');
+    const result = bench.execute(buildBatchScript(run('exit 3'), CONFIGURATION), {
+      PATH: `${tools}:/usr/bin:/bin`,
+    });
+    expect(result.status).toBe(3);
+    for (const line of [
+      'maxtotalmemory=4kB',
+      'maxresidentmemory=3kB',
+      'averageresidentmemory=3kB',
+      'usertime=12',
+      'kerneltime=2',
+    ])
+      expect(bench.diagText().split('\n')).toContain(line);
+    expect(bench.diagText()).not.toContain('UserTime');
+    expect(readFileSync(join(cgroup, 'calls'), 'utf8')).toBe('-m -n ID\n-c -n ID\n-m -d\n-c -d\n');
+  });
+
+  it("limits the job's address space to the virtual memory of its slots, and says when the disk is too small", () => {
+    const limited = { ...run('ulimit -v'), virtualMemory: 4000, count: 2, disk: 10 ** 9 };
+    const result = execute(limited, WITHOUT_TIME);
+    expect(file('std.out')).toBe(`${4000 * 2 * 1024}\n`);
+    expect(result.stderr.toString()).toMatch(
+      /^vmbatch: the job asked for 1000000000 MB of disk, .*\/session\/ID has \d+ kB\n$/,
+    );
+    expect(execute({ ...run('true'), disk: 1 }).stderr.toString()).toBe('');
+  });
+
+  it('says that a node of its own cannot be had where the site does not say how much memory nodes have', () => {
+    const job = { ...run('true'), exclusiveNode: true };
+    expect(execute(job).stderr.toString()).toBe(
+      'vmbatch: the job asked for a node of its own and may share one: its queue has no nodememory in arc.conf\n',
+    );
+    expect(execute(job, configure('', '', 'nodememory=1000')).stderr.toString()).toBe('');
+  });
+
+  it("hands over any argument and any variable's value, whatever bytes they hold", () => {
+    const bytes = fc
+      .uint8Array({ min: 1, maxLength: 40 })
+      .map((found) => Buffer.from(found).toString('latin1'));
+    fc.assert(
+      fc.property(fc.array(bytes, { maxLength: 4 }), fc.array(bytes, { maxLength: 3 }), (args, values) => {
+        const environment = values.map((value, index) => ({ name: `V${index}`, value }));
+        execute(grami({ args: ['./dump', ...args], environment }), WITHOUT_TIME);
+        const [gotArgs = '', ...rest] = readFileSync(join(session, 'seen'), 'latin1').split('\x01\x01');
+        // An argument may hold the separator: the environment is behind the last one.
+        const whole = [gotArgs, ...rest].join('\x01\x01');
+        expect(whole.startsWith(`${args.join('\0')}\x01\x01`)).toBe(true);
+        for (const { name, value } of environment)
+          expect(`\0${whole.slice(args.join('\0').length + 2)}\0`).toContain(`\0${name}=${value}\0`);
+      }),
+      { numRuns: 15, interruptAfterTimeLimit: 3000 },
+    );
   });
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseLocal } from '../../../src/arc/local.ts';
+import { localIdOf, parseLocal } from '../../../src/arc/local.ts';
 
 const TRICKY = new URL('../../fixtures/arc/tricky.local', import.meta.url);
 
@@ -10,6 +10,7 @@ describe('parseLocal', () => {
       localId: '9010',
       sessionDirectory: '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum',
       queue: 'main',
+      startTime: Date.UTC(2026, 10, 22, 9, 21, 37),
     });
   });
 
@@ -18,6 +19,18 @@ describe('parseLocal', () => {
       localId: undefined,
       sessionDirectory: undefined,
       queue: 'q',
+      startTime: undefined,
     });
+  });
+});
+
+describe('localIdOf', () => {
+  it.each([
+    ['localid=1.vm\n', '1.vm'],
+    ['queue=a\nlocalid=1.vm', '1.vm'],
+    ['args=localid=1.vm\nlocalid=\n', undefined],
+    ['xlocalid=1.vm\n', undefined],
+  ])('of %j', (text, expected) => {
+    expect(localIdOf(text)).toBe(expected);
   });
 });

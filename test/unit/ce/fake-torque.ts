@@ -9,8 +9,8 @@ interface Answer {
   stderr?: string;
 }
 
-/** `qstat-Q` is what `qstat -Q -f` answers, `qstat-job` what `qstat -x ID` does: by default that it is unknown. */
-type Program = 'qsub' | 'qdel' | 'qstat' | 'qstat-Q' | 'qstat-job' | 'pbsnodes' | 'gm-kick';
+/** `qstat-Q` is what `qstat -Q -f` answers, `qstat-B` what `qstat -B -f` does, `qstat-job` what `qstat -x ID` does: by default that it is unknown. */
+type Program = 'qsub' | 'qdel' | 'qstat' | 'qstat-Q' | 'qstat-B' | 'qstat-job' | 'pbsnodes' | 'gm-kick';
 
 export interface FakeTorque {
   directory: string;
@@ -34,7 +34,7 @@ cd_at_start=$PWD
 home=\${0%/bin/*}
 printf '%s|%s|%s\\n' "$name" "$cd_at_start" "$*" >> "$home/calls"
 [ "$name" = qsub ] && cat > "$home/stdin"
-case "$name $1 \${2-}" in 'qstat -Q'*) name=qstat-Q ;; 'qstat -x '?*) name=qstat-job ;; esac
+case "$name $1 \${2-}" in 'qstat -Q'*) name=qstat-Q ;; 'qstat -B'*) name=qstat-B ;; 'qstat -x '?*) name=qstat-job ;; esac
 if [ "$name" = qstat-job ] && [ ! -e "$home/$name.code" ]; then
   echo "qstat: Unknown Job Id Error $2" >&2
   exit 153

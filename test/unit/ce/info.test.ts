@@ -1,12 +1,15 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
 import { information } from '../../../src/ce/info.ts';
+import { JobCollector } from '../../../src/ce/info-jobs.ts';
+import { parseInformationRequest } from '../../../src/ce/info-request.ts';
 import { torqueAt } from '../../../src/torque/commands.ts';
+import type { JobElement } from '../../../src/torque/qstat.ts';
 import { type FakeTorque, fakeTorque } from './fake-torque.ts';
+import { manyJobs, pbsnodesAnswer, qstatAnswer, queuesAnswer } from './info-answers.ts';
+import { describeSite } from './info-site.ts';
 
-const BACKEND = new URL('../../../arc-backend/', import.meta.url).pathname;
 const fixture = (name: string) =>
   readFileSync(new URL(`../../fixtures/torque/${name}`, import.meta.url), 'utf8');
 
@@ -19,147 +22,174 @@ afterEach(() => torque.remove());
 function answerAsRecorded(): void {
   torque.answer('qstat', { stdout: fixture('qstat-x.mixed.xml') });
   torque.answer('qstat-Q', { stdout: fixture('qstat-Q-f.txt') });
+  torque.answer('qstat-B', { stdout: fixture('qstat-B-f.txt') });
   torque.answer('pbsnodes', { stdout: fixture('pbsnodes-x.one-running.xml') });
 }
 
+const DOWN = { exitCode: 111, stderr: 'cannot connect to server vm\n' };
+
 describe('information', () => {
-  it('describes the recorded site as the golden file has it', async () => {
+  const conf = parseArcConfiguration(
+    '[lrms]\nlrms=vmbatch vmalice\n[queue:vmalice]\n[custom:vmbatch]\nimage=demo\n',
+    'arc.conf',
+  );
+
+  it('describes the recorded site as the golden file has it, with four processes', async () => {
     answerAsRecorded();
-    const info = await information(torqueAt(torque.binPath));
+    const request = {
+      queues: { vmalice: { users: ['alice'] } },
+      jobs: ['67.vm', '69.vm', '70.vm', '71.vm', '999.vm'],
+    };
+    const info = await information(
+      torqueAt(torque.binPath),
+      conf,
+      parseInformationRequest(JSON.stringify(request)),
+    );
     await expect(`${JSON.stringify(info, null, 2)}\n`).toMatchFileSnapshot(
       new URL('../../golden/ce/info.json', import.meta.url).pathname,
     );
-    expect(torque.calls()).toHaveLength(3);
+    expect(torque.calls()).toHaveLength(4);
+  });
+
+  it('takes the queues of arc.conf and all of their jobs if nobody asks', async () => {
+    torque.answer('qstat', {
+      stdout: qstatAnswer([{ id: '1.vm' }, { id: '2.vm', queue: 'other' }, { id: '3.vm', state: 'C' }]),
+    });
+    torque.answer('qstat-Q', { stdout: queuesAnswer({ vmalice: {}, other: {} }) });
+    torque.answer('pbsnodes', { stdout: pbsnodesAnswer([{ name: 'n1' }]) });
+    const info = await information(torqueAt(torque.binPath), conf);
+    expect(Object.keys(info.queues)).toEqual(['vmalice']);
+    expect(Object.keys(info.jobs)).toEqual(['1.vm', '3.vm']);
   });
 
   it('is an empty document with the reasons when TORQUE does not answer', async () => {
-    for (const program of ['qstat', 'qstat-Q', 'pbsnodes'] as const)
-      torque.answer(program, { exitCode: 111, stderr: 'cannot connect to server vm\n' });
-    const info = await information(torqueAt(torque.binPath));
-    expect(info.cluster).toMatchObject({ totalcpus: 0, runningjobs: 0 });
-    expect(info).toMatchObject({ queues: {}, jobs: {}, nodes: {} });
-    expect(info.problems).toHaveLength(3);
+    for (const program of ['qstat', 'qstat-Q', 'qstat-B', 'pbsnodes'] as const) torque.answer(program, DOWN);
+    const info = await information(torqueAt(torque.binPath), conf);
+    expect(info.cluster).toMatchObject({ totalcpus: 0, runningjobs: 0, lrms_version: '' });
+    expect(info).toMatchObject({ queues: {}, jobs: {}, nodes: {}, warnings: [] });
+    expect(info.problems).toHaveLength(4);
     expect(info.problems[0]).toContain('the batch server does not answer');
   });
 
-  it('counts no free slots of a node that is offline', async () => {
+  it('says nothing of any job if the answer was cut short', async () => {
     answerAsRecorded();
-    torque.answer('pbsnodes', { stdout: fixture('pbsnodes-x.offline.xml') });
-    const info = await information(torqueAt(torque.binPath));
-    expect(info.cluster.totalcpus).toBe(0);
-    expect(info.nodes['vm']).toMatchObject({ isavailable: 0, isfree: 0, slots: 4 });
-    expect(info.queues['vmalice']?.freecpus).toBe(0);
+    const whole = fixture('qstat-x.mixed.xml');
+    torque.answer('qstat', { stdout: whole.slice(0, -30) });
+    const info = await information(torqueAt(torque.binPath), conf);
+    expect(info.problems).toEqual([expect.stringContaining('qstat -x')]);
+    expect(info.jobs).toEqual({});
+    expect(info.queues['vmalice']).toMatchObject({ running: 0, queued: 0, totalcpus: 4 });
+  });
+
+  it('knows the version from a node if the server does not say it', async () => {
+    expect((await describeSite({})).cluster.lrms_version).toBe('6.1.2');
+    expect((await describeSite({ server: { pbs_version: '6.1.3' } })).cluster.lrms_version).toBe('6.1.3');
   });
 });
 
-describe('VMBATCHmod.pm', () => {
-  const OPTIONS = `{ lrms => 'vmbatch', jobs => ['67.vm', '70.vm', '999.vm'], queues => { vmalice => { users => ['alice'] }, gone => { users => ['bob'] } } }`;
-
-  /** What the provider would get, with a vmbatch program that prints `answer`. */
-  function collect(answer: string | undefined) {
-    const program = join(torque.directory, 'vmbatch');
-    if (answer !== undefined) {
-      writeFileSync(join(torque.directory, 'answer'), answer);
-      writeFileSync(
-        program,
-        `#!/bin/sh\necho "$*" > ${torque.directory}/arguments\ncat ${torque.directory}/answer\n`,
-        {
-          mode: 0o755,
-        },
-      );
-    }
-    const perl = `use VMBATCHmod qw(get_lrms_info get_lrms_options_schema); use JSON::PP;
-      our $configfile; $CEInfo::configfile = '/run/arex.cfg'; $VMBATCHmod::vmbatch = '${program}';
-      get_lrms_options_schema(); print JSON::PP->new->canonical->encode(get_lrms_info(${OPTIONS}));`;
-    const { status, stdout, stderr } = spawnSync('/usr/bin/perl', [`-I${BACKEND}`, '-e', perl], {
-      encoding: 'utf8',
+describe('jobs', () => {
+  it('have the states that A-REX counts by, and a rank among those that wait in their queue', async () => {
+    const states = { R: 'R', E: 'R', S: 'S', Q: 'Q', H: 'O', W: 'O', T: 'O', C: 'EXECUTED' };
+    const jobs = Object.keys(states).map((state, index) => ({ id: `${index}.vm`, state }));
+    const elsewhere = { id: '99.vm', state: 'Q', queue: 'other' };
+    const ids = [...jobs, elsewhere].map(({ id }) => id);
+    const info = await describeSite({
+      jobs: [elsewhere, ...jobs],
+      ask: { queues: { vmalice: {} }, jobs: ids },
     });
-    expect(status).toBe(0);
-    return { info: JSON.parse(stdout), stderr };
-  }
-
-  it("adds users, the queues asked for, and jobs that are gone, to vmbatch's answer", async () => {
-    answerAsRecorded();
-    const { info, stderr } = collect(JSON.stringify(await information(torqueAt(torque.binPath))));
-    expect(stderr).toBe('');
-    expect(readFileSync(join(torque.directory, 'arguments'), 'utf8')).toBe('info --config /run/arex.cfg\n');
-    expect(info.cluster).toMatchObject({
-      lrms_type: 'torque',
-      totalcpus: 4,
-      usedcpus: 2,
-      runningjobs: 1,
-      queuedjobs: 2,
-    });
-    expect(info.queues.vmalice).toMatchObject({ status: 1, running: 2, queued: 2, nodes: ['vm'] });
-    expect(info.queues.vmalice.users).toEqual({ alice: { freecpus: { 2: 0 }, queuelength: 2 } });
-    expect(info.queues.vmalice.freecpus).toBeUndefined();
-    expect(info.queues.gone).toMatchObject({
-      status: -1,
-      running: 0,
-      users: { bob: { freecpus: {}, queuelength: 0 } },
-    });
-    expect(Object.keys(info.jobs)).toEqual(['67.vm', '70.vm', '999.vm']);
-    expect(info.jobs['67.vm']).toMatchObject({ status: 'R', cpus: 2, nodes: ['vm'] });
-    expect(info.jobs['70.vm']).toMatchObject({ status: 'Q', rank: 1 });
-    expect(info.jobs['999.vm'].status).toBe('EXECUTED');
+    expect(ids.map((id) => info.jobs[id]?.status)).toEqual([...Object.values(states), 'Q']);
+    expect(ids.map((id) => info.jobs[id]?.rank)).toEqual([
+      ...[undefined, undefined, undefined, 1, 2, 3, 4, undefined],
+      1,
+    ]);
   });
 
-  it('hands a warning to the log and still knows that a job is gone', async () => {
-    answerAsRecorded();
-    const answer = {
-      ...(await information(torqueAt(torque.binPath))),
-      warnings: ['ignored: conf:5: images'],
-    };
-    const { info, stderr } = collect(JSON.stringify(answer));
-    expect(stderr).toBe('VMBATCHmod: vmbatch info: ignored: conf:5: images\n');
-    expect(info.jobs['999.vm'].status).toBe('EXECUTED');
+  it('say what they use and asked for, where they run, and why they wait', async () => {
+    const info = await describeSite({
+      jobs: [
+        {
+          id: '1.vm',
+          hosts: 'n1/0-1+n2/3',
+          more: '<resources_used><cput>00:01:05</cput><walltime>120</walltime><mem>6360kb</mem></resources_used><session_id>77</session_id>',
+        },
+        { id: '2.vm', state: 'Q', nodes: '2:ppn=4', more: '<comment>no node is free</comment>' },
+        { id: '3.vm', more: '<session_id>0</session_id>' },
+      ],
+      ask: { queues: { vmalice: {} }, jobs: ['1.vm', '2.vm', '3.vm'] },
+    });
+    expect(info.jobs['1.vm']).toEqual({
+      ...{ status: 'R', cpus: 3, nodes: ['n1', 'n2'], comment: [] },
+      ...{ cputime: 65, walltime: 120, mem: 6360, reqwalltime: 3600 },
+    });
+    expect(info.jobs['2.vm']).toMatchObject({
+      cpus: 8,
+      nodes: [],
+      comment: ['LRMS: no node is free'],
+    });
+    expect(info.jobs['3.vm']?.comment).toEqual(['LRMS: the virtual machine of this job is being started']);
+  });
+
+  it('are not even read if they have ended and nobody asks, however many TORQUE keeps', () => {
+    const read = new Set<string>();
+    const job = (id: string, state: string): JobElement => ({
+      id,
+      state,
+      text: (name) => {
+        read.add(id);
+        return name === 'queue' ? 'vmalice' : undefined;
+      },
+      parse: () => {
+        throw new Error('nobody needs all of a job');
+      },
+    });
+    const jobs = new JobCollector(['5000.vm']);
+    for (let index = 0; index < 10_000; index++) jobs.add(job(`${index}.vm`, index === 7 ? 'R' : 'C'));
+    expect([...read]).toEqual(['7.vm', '5000.vm']);
+    expect(Object.keys(jobs.found(new Set()))).toEqual(['5000.vm']);
+  });
+});
+
+describe('sums', () => {
+  it('are of the queues asked for alone, CPUs and jobs apart', async () => {
+    const info = await describeSite({
+      queues: { vmalice: {}, other: {} },
+      jobs: [
+        { id: '1.vm', hosts: 'n1/0-2' },
+        { id: '2.vm', state: 'Q', nodes: '1:ppn=4' },
+        { id: '3.vm', state: 'S' },
+        ...manyJobs(5, 10, { queue: 'other', state: 'Q' }),
+        ...manyJobs(5, 20, { state: 'C' }),
+      ],
+    });
+    expect(info.cluster).toMatchObject({ usedcpus: 3, queuedcpus: 4, runningjobs: 1, queuedjobs: 1 });
+    expect(info.queues).toMatchObject({
+      vmalice: { running: 3, queued: 1, suspended: 1, total: 3, users: { alice: { queuelength: 1 } } },
+    });
+    expect(Object.keys(info.queues)).toEqual(['vmalice']);
+  });
+});
+
+describe('parseInformationRequest', () => {
+  it('reads what the module writes', () => {
+    const request = parseInformationRequest(
+      '{"queues":{"a":{"users":["u"],"totalcpus":"8"},"b":{}},"jobs":["1.vm"]}',
+    );
+    expect(request.jobs).toEqual(['1.vm']);
+    expect([...request.queues]).toEqual([
+      ['a', { users: ['u'], totalCpus: 8 }],
+      ['b', { users: [], totalCpus: undefined }],
+    ]);
   });
 
   it.each([
-    ['the program is not there', undefined],
-    ['it prints nothing', ''],
-    ['it prints no JSON', 'Segmentation fault'],
-    ['it prints something else', '[1]'],
-    ['it prints odd values', '{"queues":[],"jobs":7,"nodes":null,"cluster":"x","problems":"y"}'],
-  ])('gives a valid structure when %s', (_, answer) => {
-    const { info, stderr } = collect(answer);
-    expect(info.cluster).toMatchObject({ lrms_type: 'torque', totalcpus: 0 });
-    expect(Object.keys(info.queues).sort()).toEqual(['gone', 'vmalice']);
-    expect(info.jobs['67.vm'].status).not.toBe('EXECUTED');
-    if (!answer?.startsWith('{')) expect(stderr).toContain('vmbatch info: ');
-  });
-});
-
-describe('the files for ARC', () => {
-  it.each(['submit', 'scan', 'cancel'])(
-    '%s-vmbatch-job starts the program beside it, through links, from anywhere',
-    (name) => {
-      const site = join(torque.directory, 'a b');
-      mkdirSync(join(site, 'dist'), { recursive: true });
-      mkdirSync(join(site, 'arc-backend'));
-      const file = join(site, 'arc-backend', `${name}-vmbatch-job`);
-      writeFileSync(join(site, 'dist', 'vmbatch'), '#!/bin/sh\nprintf "%s\\n" "$@" "$NODE_OPTIONS"\n', {
-        mode: 0o755,
-      });
-      writeFileSync(file, readFileSync(`${BACKEND}${name}-vmbatch-job`), { mode: 0o755 });
-      const link = join(torque.directory, `${name}-vmbatch-job`);
-      execFileSync('ln', ['-s', file, link]);
-      for (const path of [file, link, `./${name}-vmbatch-job`]) {
-        const said = execFileSync(path, ['--config', 'C', 'a b'], {
-          cwd: torque.directory,
-          env: { PATH: '/usr/bin:/bin', NODE_OPTIONS: '--inspect' },
-        });
-        expect(said.toString()).toBe(`${name}\n--config\nC\na b\n\n`);
-      }
-    },
-  );
-
-  it.each(['submit', 'scan', 'cancel'])('%s-vmbatch-job says what to do when there is no program', (name) => {
-    const file = join(torque.directory, `${name}-vmbatch-job`);
-    writeFileSync(file, readFileSync(`${BACKEND}${name}-vmbatch-job`), { mode: 0o755 });
-    const { status, stderr } = spawnSync(file, [], { encoding: 'utf8' });
-    expect(status).toBe(4);
-    expect(stderr).toContain(`${name}-vmbatch-job finds no vmbatch program`);
-    expect(stderr).toContain('what to do: install vmbatch');
+    '',
+    '7',
+    '[]',
+    '{}',
+    '{"queues":{},"jobs":[1]}',
+    '{"queues":[],"jobs":[]}',
+    '{"queues":{"a":7},"jobs":[]}',
+  ])('refuses %j and shows what it must be', (text) => {
+    expect(() => parseInformationRequest(text)).toThrow('must be {"queues":');
   });
 });

@@ -32,7 +32,7 @@ describe.each([
   [
     'a bad option of vmbatch',
     'lrms=vmbatch main',
-    '[custom:vmbatch]\nimages=demo',
+    '[custom:vmbatch]\nimagse=demo',
     ':5: [custom:vmbatch] has no option',
   ],
   ['a bad queue', 'lrms=vmbatch a b', '', ':2: [lrms] lrms: found "vmbatch a b"'],
@@ -43,10 +43,14 @@ describe.each([
   it('cancel deletes the job and tells the log', async () => {
     const grami = join(torque.directory, 'grami');
     writeFileSync(grami, 'joboption_jobid=112.vm\n');
-    expect(await cancelMain(['--config', conf, grami])).toBe(0);
+    let said = '';
+    const log = (text: string) => {
+      said += text;
+    };
+    expect(await cancelMain(['--config', conf, grami], log)).toBe(0);
     expect(torque.calls()).toEqual([expect.stringMatching(/^qdel\|.*\|112\.vm$/)]);
-    expect(written.stderr).toContain(`vmbatch: ignored: ${conf}${problem}`);
-    expect(written.stderr).toContain('vmbatch: batch job 112.vm is being deleted\n');
+    expect(said).toContain(`vmbatch: ignored: ${conf}${problem}`);
+    expect(said).toContain('vmbatch: batch job 112.vm is being deleted\n');
   });
 
   it('scan asks TORQUE and tells the log', async () => {

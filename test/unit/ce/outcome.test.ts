@@ -1,10 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { lastWordsOf, outcomeOf, renderLrmsDone } from '../../../src/ce/outcome.ts';
+import {
+  accountedExitCode,
+  lastWordsOf,
+  outcomeOf,
+  refusalOf,
+  renderLrmsDone,
+} from '../../../src/ce/outcome.ts';
 
 const done = (
   ownExitCode: number | undefined,
   exitStatus: number | 'none' | 'forgotten',
-  more: { cancelled?: boolean; lastWords?: string } = {},
+  more: { cancelled?: boolean; lastWords?: string; deletedBy?: string } = {},
 ) =>
   renderLrmsDone(
     outcomeOf({
@@ -12,7 +18,7 @@ const done = (
       torque:
         exitStatus === 'forgotten'
           ? undefined
-          : { id: '1.a', exitStatus: exitStatus === 'none' ? undefined : exitStatus },
+          : { exitStatus: exitStatus === 'none' ? undefined : exitStatus, deletedBy: more.deletedBy },
       cancelled: more.cancelled ?? false,
       lastWords: more.lastWords,
     }),
@@ -95,6 +101,16 @@ describe('outcomeOf', () => {
     expect(done(own, status, { cancelled: true })).toBe(expected);
   });
 
+  it.each([
+    [undefined, 271, '271 Job was deleted from the batch system (qdel) by root@ce'],
+    [undefined, 'none', '-1 Job was deleted from the batch system before it started, by root@ce'],
+    [undefined, 0, '-1 Job was deleted from the batch system (qdel) by root@ce'],
+    [undefined, 265, '265 Job was killed by the batch system (SIGKILL), deleted by root@ce'],
+    [7, 0, '7 Job exited with code 7'],
+  ] as const)('says who deleted a job with its own code %s and %s from TORQUE', (own, status, expected) => {
+    expect(done(own, status, { deletedBy: 'root@ce' })).toBe(expected);
+  });
+
   it("adds the batch job's last words where the job itself said nothing", () => {
     expect(done(undefined, 252, { lastWords: 'the share is away' })).toBe(
       '252 Job could not be run to its end: the site has a problem: the share is away',
@@ -117,5 +133,29 @@ describe('lastWordsOf', () => {
     );
     expect(lastWordsOf('\n \n')).toBeUndefined();
     expect(lastWordsOf('x'.repeat(1000))?.length).toBe(300);
+  });
+});
+
+describe('refusalOf', () => {
+  it.each([
+    ['250 image "x" is not allowed', '250 image "x" is not allowed'],
+    ['252 the queue stayed full', '252 the queue stayed full'],
+    ['0 all went well', '252 Job was refused when it was submitted; the reason cannot be read'],
+    ['250', '252 Job was refused when it was submitted; the reason cannot be read'],
+    [undefined, '252 Job was refused when it was submitted; the reason cannot be read'],
+  ])('of %j', (value, expected) => {
+    expect(renderLrmsDone(refusalOf(value))).toBe(`${expected}\n`);
+  });
+
+  it('is bounded, whatever the user wrote', () => {
+    expect(renderLrmsDone(refusalOf(`250 ${'x'.repeat(100_000)}`)).length).toBeLessThan(2100);
+  });
+});
+
+describe('accountedExitCode', () => {
+  it('is never one that A-REX takes for success', () => {
+    expect([accountedExitCode({ code: -11, text: 'x' }), accountedExitCode({ code: 7, text: 'x' })]).toEqual([
+      143, 7,
+    ]);
   });
 });

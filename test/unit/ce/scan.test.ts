@@ -13,88 +13,31 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { diagValue, parseDiag } from '../../../src/arc/diag.ts';
-import { type ScanOptions, scan, scanOnce } from '../../../src/ce/scan.ts';
-import { torqueAt } from '../../../src/torque/commands.ts';
-import { type FakeTorque, fakeTorque } from './fake-torque.ts';
+import { describe, expect, it } from 'vitest';
+import { diagValue } from '../../../src/arc/diag.ts';
+import { scan, scanOnce } from '../../../src/ce/scan.ts';
+import {
+  calls,
+  control,
+  controlFile,
+  diag,
+  done,
+  gridJob,
+  log,
+  options,
+  passes,
+  put,
+  qstat,
+  ROOT,
+  session,
+  sessions,
+  status,
+  stop,
+  torque,
+  useScanSite,
+} from './scan-site.ts';
 
-const ROOT = process.getuid?.() === 0;
-/** Jobs belong to nobody if we are root, else to us. */
-const USER = ROOT
-  ? { uid: 65534, gid: 65534 }
-  : { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-
-let torque: FakeTorque;
-let control: string;
-let sessions: string;
-let log: string[];
-let stop: AbortController;
-
-beforeEach(() => {
-  torque = fakeTorque();
-  control = join(torque.directory, 'control');
-  sessions = join(torque.directory, 'session');
-  mkdirSync(join(control, 'processing'), { recursive: true });
-  mkdirSync(sessions);
-  // As A-REX makes it: nobody but root creates anything beside the session directories.
-  chmodSync(sessions, 0o755);
-  log = [];
-  stop = new AbortController();
-});
-afterEach(() => {
-  stop.abort();
-  torque.remove();
-});
-
-const options = (): ScanOptions => ({
-  controlDirectories: [control],
-  torque: torqueAt(torque.binPath),
-  log: (line) => log.push(line),
-  signal: stop.signal,
-  intervalMs: 1,
-  gmKick: join(torque.binPath, 'gm-kick'),
-});
-
-function own(path: string): string {
-  if (ROOT) chownSync(path, USER.uid, USER.gid);
-  return path;
-}
-
-function put(path: string, text: string): void {
-  writeFileSync(path, text, { mode: 0o600 });
-  own(path);
-}
-
-const session = (id: string) => join(sessions, id);
-const controlFile = (id: string, name: string) => join(control, `job.${id}.${name}`);
-const done = (id: string) =>
-  existsSync(controlFile(id, 'lrms_done')) ? readFileSync(controlFile(id, 'lrms_done'), 'utf8') : undefined;
-const diag = (id: string) => parseDiag(readFileSync(`${session(id)}.diag`, 'latin1'));
-
-/** A job as A-REX leaves it after submission. */
-function gridJob(
-  id: string,
-  { localId = `${id}.vm`, state = 'INLRMS', record = '', comment = '' } = {},
-): void {
-  writeFileSync(join(control, 'processing', `job.${id}.status`), state);
-  put(controlFile(id, 'local'), `localid=${localId}\nsessiondir=${session(id)}\n`);
-  put(controlFile(id, 'errors'), 'log\n');
-  mkdirSync(session(id), { mode: 0o700 });
-  own(session(id));
-  put(`${session(id)}.diag`, record);
-  put(`${session(id)}.comment`, comment);
-}
-
-function qstat(...jobs: { id: string; state: string; exitStatus?: number; more?: string }[]): void {
-  const elements = jobs.map(
-    ({ id, state, exitStatus, more = '' }) =>
-      `<Job><Job_Id>${id}</Job_Id><job_state>${state}</job_state>${
-        exitStatus === undefined ? '' : `<exit_status>${exitStatus}</exit_status>`
-      }${more}</Job>`,
-  );
-  torque.answer('qstat', { stdout: jobs.length === 0 ? '' : `<Data>${elements.join('')}</Data>` });
-}
+useScanSite();
 
 const RECORD = 'nodename=guest\nProcessors=1\nWallTime=2.5s\nLRMSStartTime=20261122090000Z\nexitcode=7\n';
 const TORQUE_RECORD =
@@ -111,13 +54,14 @@ describe('scan', () => {
       `${RECORD}LRMSEndTime=20261122091717Z\nLRMSExitcode=0\n`,
     );
     expect(readFileSync(controlFile('1', 'errors'), 'utf8')).toBe(
-      'log\n--- output of batch job 1.vm\nfrom the wrapper\n--- end of output\n',
+      'log\n--- output of batch job 1.vm\nfrom the wrapper\n--- end of output of batch job 1.vm\n',
     );
     expect(readdirSync(control).sort()).toEqual([
       'job.1.errors',
       'job.1.local',
       'job.1.lrms_done',
       'processing',
+      'vmbatch-scan.state',
     ]);
   });
 
@@ -134,6 +78,7 @@ describe('scan', () => {
       WallTime: '3s',
       LRMSStartTime: '20261122091714Z',
       LRMSEndTime: '20261122091717Z',
+      LRMSMessage: '=>> PBS: job killed: walltime 52 exceeded limit 12',
       LRMSExitcode: '-11',
     });
   });
@@ -150,8 +95,7 @@ describe('scan', () => {
     qstat(...['1', '2', '3'].map((id) => ({ id: `${id}.vm`, state: 'C', exitStatus: 0 })));
     await scanOnce(options());
     expect(done('3')).toBe('0\n');
-    const calls = torque.calls().map((call) => call.replace(/\|.*\|/, '|'));
-    expect(calls).toEqual(['qstat|-x', `gm-kick|-j 1 -j 2 -j 3 ${control}/job.3.local`]);
+    expect(calls()).toEqual(['qstat|-x', `gm-kick|-j 1 -j 2 -j 3 ${control}/job.3.local`]);
   });
 
   it.each(['Q', 'R', 'H', 'E'])('leaves a job in state %s alone', async (state) => {
@@ -166,9 +110,11 @@ describe('scan', () => {
     gridJob('2', { state: 'SUBMIT' });
     gridJob('3');
     writeFileSync(controlFile('3', 'lrms_done'), 'as it was');
-    expect(await scanOnce(options())).toEqual([]);
-    expect(torque.calls()).toEqual([]);
-    expect(done('3')).toBe('as it was');
+    qstat(...['1', '2', '3'].map((id) => ({ id: `${id}.vm`, state: 'C', exitStatus: 0 })));
+    expect(await passes(2)).toEqual([]);
+    expect([done('1'), done('2'), done('3')]).toEqual([undefined, undefined, 'as it was']);
+    writeFileSync(status('2'), 'INLRMS');
+    expect(await scanOnce(options())).toEqual(['2']);
   });
 
   it('reports a cancelled job as deleted on request', async () => {
@@ -181,8 +127,8 @@ describe('scan', () => {
   it('declares a job lost only when TORQUE did not know it three times in a row', async () => {
     gridJob('1');
     qstat();
-    await scanOnce(options());
-    expect(torque.calls().map((call) => call.replace(/\|.*\|/, '|'))).toEqual([
+    await passes(3);
+    expect(calls()).toEqual([
       ...['qstat|-x', 'qstat|-x', 'qstat|-x', 'qstat|-x 1.vm'],
       `gm-kick|-j 1 ${control}/job.1.local`,
     ]);
@@ -205,7 +151,7 @@ describe('scan', () => {
     gridJob('1');
     qstat();
     torque.answer('qstat-job', answer);
-    expect(await scanOnce(options())).toEqual([]);
+    expect(await passes(3)).toEqual([]);
     expect(torque.calls().at(-1)).toMatch(/^qstat\|.*\|-x 1\.vm$/);
     expect(done('1')).toBeUndefined();
   });
@@ -216,7 +162,7 @@ describe('scan', () => {
     torque.answer('qstat-job', {
       stdout: ANSWER('C').replace('</Job>', '<exit_status>5</exit_status></Job>'),
     });
-    await scanOnce(options());
+    await passes(3);
     expect(done('1')).toBe('5 Job left no exit code, the batch system reports 5\n');
   });
 
@@ -231,15 +177,15 @@ describe('scan', () => {
   it('never gives qstat an id that TORQUE cannot have given', async () => {
     gridJob('1', { localId: '-Q' });
     qstat();
-    await scanOnce(options());
-    expect(torque.calls().filter((call) => call.includes('-Q'))).toEqual([]);
+    await passes(3);
+    expect(calls().filter((call) => call.startsWith('qstat|') && call !== 'qstat|-x')).toEqual([]);
     expect(done('1')).toContain('-1 Job was lost');
   });
 
   it('takes the own record of a job that TORQUE forgot', async () => {
     gridJob('1', { record: 'exitcode=0\n' });
     qstat();
-    await scanOnce(options());
+    await passes(3);
     expect(done('1')).toBe('0\n');
   });
 
@@ -260,6 +206,15 @@ describe('scan', () => {
     expect(done('1')).toBeUndefined();
   });
 
+  it('takes away the mark of a submission, which would make a rerun find this job', async () => {
+    gridJob('1', { record: 'exitcode=0\n' });
+    put(join(session('1'), '.vmbatch-submission'), `${'a'.repeat(32)}\n1.vm\n`);
+    qstat({ id: '1.vm', state: 'C', exitStatus: 0 });
+    await passes(1);
+    expect(done('1')).toBe('0\n');
+    expect(existsSync(join(session('1'), '.vmbatch-submission'))).toBe(false);
+  });
+
   it('finishes a job whose session directory is gone', async () => {
     gridJob('1');
     rmSync(sessions, { recursive: true });
@@ -276,7 +231,7 @@ describe('scan', () => {
     expect(text.length).toBeLessThan(1024 * 1024 + 300);
     expect(text).toMatch(/\n\[\.\.\. \d+ bytes left out \.\.\.\]\n/);
     expect(text).toContain('batch job 1.vm\nfirst');
-    expect(text).toContain('last\n--- end of output\n');
+    expect(text).toContain('last\n--- end of output of batch job 1.vm\n');
   });
 
   it('reports the other jobs when one cannot be reported', async () => {
@@ -327,8 +282,9 @@ describe('scan', () => {
     it('ignores jobs that belong to root, as A-REX does', async () => {
       gridJob('1', { record: RECORD });
       chownSync(controlFile('1', 'local'), 0, 0);
+      qstat({ id: '1.vm', state: 'C', exitStatus: 0 });
       expect(await scanOnce(options())).toEqual([]);
-      expect(log).toEqual([expect.stringContaining('job.1.local: belongs to root')]);
+      expect(log).toEqual([expect.stringContaining('job 1: its files belong to root')]);
     });
   });
 

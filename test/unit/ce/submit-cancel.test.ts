@@ -1,6 +1,16 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { cancel } from '../../../src/ce/cancel.ts';
 import { main as cancelMain } from '../../../src/commands/cancel.ts';
 import { main as submitMain } from '../../../src/commands/submit.ts';
@@ -21,7 +31,7 @@ beforeEach(() => {
   conf = join(torque.directory, 'arex.cfg');
   writeFileSync(
     conf,
-    `[lrms]\nlrms=vmbatch main\npbs_bin_path=${torque.binPath}\n[custom:vmbatch]\nimage=demo\n`,
+    `[lrms]\nlrms=vmbatch main\npbs_bin_path=${torque.binPath}\n[custom:vmbatch]\nimage=demo\nsubmit_patience=1s\n`,
   );
   grami = join(torque.directory, 'job.ID.grami');
   writeFileSync(grami, gramiText());
@@ -29,24 +39,24 @@ beforeEach(() => {
 afterEach(() => torque.remove());
 
 const gramiText = (more = '') => `joboption_directory='${session}'
-joboption_controldir='/c'
+joboption_controldir='${torque.directory}'
 joboption_gridid='ID'
 joboption_arg_0='/bin/echo'
 joboption_arg_1='\xff'\\'' $x'
 ${more}`;
 
 /** Exit code and what lands in job.ID.errors, as src/cli.ts makes them. */
-async function call(main: (argv: string[]) => Promise<number>, ...operands: string[]) {
-  const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+async function call(main: typeof submitMain | typeof cancelMain, ...operands: string[]) {
+  let said = '';
+  const log = (chunk: Uint8Array | string) => {
+    said += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString('latin1');
+  };
   try {
-    const code = await main(['--config', conf, ...operands]);
-    const said = written.mock.calls.map(([text]) => String(text)).join('');
+    const code = await main(['--config', conf, ...operands], log);
     return { code, said };
   } catch (thrown) {
     const error = toVmbatchError(thrown);
-    return { code: FAULT_OUTCOMES[error.fault].commandExit, said: formatError(error) };
-  } finally {
-    written.mockRestore();
+    return { code: FAULT_OUTCOMES[error.fault].commandExit, said: said + formatError(error) };
   }
 }
 
@@ -54,9 +64,14 @@ describe('submit', () => {
   it('gives the script to qsub in the session directory and adds the job id to the grami file', async () => {
     torque.answer('qsub', { stdout: '112.vm\n' });
     writeFileSync(grami, gramiText(), 'latin1');
-    expect(await call(submitMain, grami)).toEqual({ code: 0, said: 'vmbatch: submitted batch job 112.vm\n' });
-    expect(torque.calls()).toEqual([`qsub|${session}|`]);
+    const { code, said } = await call(submitMain, grami);
+    expect(code).toBe(0);
+    expect(said).toMatch(/\nvmbatch: batch job 112\.vm submitted\n$/);
+    expect(torque.calls()).toEqual([
+      expect.stringMatching(`^qsub\\|${session}\\|-v VMBATCH_SUBMISSION=[0-9a-f]{32}$`),
+    ]);
     expect(readFileSync(grami, 'latin1')).toBe(`${gramiText()}joboption_jobid=112.vm\n`);
+    expect(said).toContain(`\n${'-'.repeat(67)}\n${torque.script().toString('latin1')}${'-'.repeat(67)}\n`);
     const script = torque.script().toString('latin1');
     expect(script).toMatch(/^#!\/bin\/sh\n(#.*\n)+#VMBATCH image=demo vcpus=1\n\n/);
     expect(script).toContain(`set -- '/bin/echo' '\xff'\\'' $x'\n`);
@@ -73,19 +88,20 @@ describe('submit', () => {
   });
 
   it('deletes the batch job again when its id cannot be reported', async () => {
-    torque.answer('qsub', { stdout: '112.vm\n' });
     // The grami file goes away while qsub runs.
     writeFileSync(join(torque.binPath, 'qsub'), `#!/bin/sh\nrm ${grami}\necho 112.vm\n`);
     const { code, said } = await call(submitMain, grami);
     expect(code).toBe(4);
     expect(said).toContain('joboption_jobid=112.vm could not be added (ENOENT)');
     expect(torque.calls()).toEqual([expect.stringMatching(/^qdel\|.*\|112\.vm$/)]);
+    expect(readdirSync(session)).toEqual([]);
   });
 
   it('names the batch job that it could not take back', async () => {
     writeFileSync(join(torque.binPath, 'qsub'), `#!/bin/sh\nrm ${grami}\necho 112.vm\n`);
     torque.answer('qdel', { exitCode: 111 });
-    const { said } = await call(submitMain, grami);
+    const { code, said } = await call(submitMain, grami);
+    expect(code).toBe(4);
     expect(said).toContain('batch job 112.vm was submitted');
     expect(said).toContain('what to do: qdel 112.vm');
   });
@@ -105,18 +121,6 @@ describe('submit', () => {
       () => write('\0\x01\x02'),
       4,
       'grami:6: found "\\u0000\\u0001\\u0002", expected KEY=VALUE',
-    ],
-    [
-      'no session directory',
-      () => write("joboption_directory='/none'\n"),
-      4,
-      'the session directory /none cannot be looked at',
-    ],
-    [
-      'a runtime environment',
-      () => write("joboption_runtime_0='ENV/X'\n"),
-      1,
-      'the runtime environment ENV/X is not available',
     ],
   ])('refuses %s with one clear error and asks TORQUE nothing', async (_, prepare, exitCode, expected) => {
     const { code, said } = await call(submitMain, prepare());
@@ -145,40 +149,127 @@ describe('submit', () => {
     ]);
   });
 
-  it.each(recorded)('says what TORQUE means by the failure of: $title', async ({ exitCode, stderr }) => {
-    torque.answer('qsub', { exitCode, stderr });
-    const before = readFileSync(grami);
-    const { code, said } = await call(submitMain, grami);
-    expect(said.split('\n')[0]).toMatch(
-      /^vmbatch: \w+ fault: qsub for grid job ID in queue main: .* \(exit code \d+: .*\) \[qsub-[a-z-]+\]$/,
-    );
-    expect(code).toBe({ 2: 70, 168: 1, 190: 1 }[exitCode] ?? 4);
-    expect(readFileSync(grami)).toEqual(before);
+  it.each(recorded.filter(({ exitCode }) => exitCode !== 2))(
+    'ends the job with what TORQUE means by the failure of: $title',
+    async ({ exitCode, stderr }) => {
+      torque.answer('qsub', { exitCode, stderr });
+      const { code } = await call(submitMain, grami);
+      expect(code).toBe(0);
+      expect(refusal()).toMatch(
+        /^vmbatch_refusal=25[02] qsub for grid job ID in queue main: .* \(exit code \d+: .*\)(; waited \d s)?\n$/,
+      );
+      expect(refusal()).toContain(`=${{ 168: 250, 190: 250 }[exitCode] ?? 252} `);
+      expect(readFileSync(grami, 'utf8')).toBe(`${gramiText()}joboption_jobid=refused.ID\n`);
+      expect(readdirSync(session)).toEqual([]);
+    },
+  );
+
+  it('fails, and does not end the job, when it is our own mistake', async () => {
+    torque.answer('qsub', { exitCode: 2, stderr: 'usage: qsub ...' });
+    expect((await call(submitMain, grami)).code).toBe(70);
+    expect(refusal()).toBe('');
+    expect(readFileSync(grami, 'utf8')).toBe(gramiText());
   });
 
   it('says each of them as the golden file has it', async () => {
     const all: string[] = [];
     for (const { title, exitCode, stderr } of recorded) {
+      writeFileSync(grami, gramiText());
       torque.answer('qsub', { exitCode, stderr });
-      all.push(`$ ${title}\n${(await call(submitMain, grami)).said}\n`);
+      const { said } = await call(submitMain, grami);
+      const error = said
+        .slice(said.lastIndexOf(`${'-'.repeat(67)}\n`) + 68)
+        .replaceAll(/waited \d s/g, 'waited N s');
+      all.push(`$ ${title}\n${error.trimEnd()}\n`);
     }
     await expect(all.join('\n')).toMatchFileSnapshot(
       new URL('../../golden/ce/qsub-errors.txt', import.meta.url).pathname,
     );
   });
 
-  it('does not take other output of qsub for a job id', async () => {
+  it('ends the job with what qsub printed when that is no job id', async () => {
     torque.answer('qsub', { stdout: 'welcome\n1.vm\n' });
-    const { code, said } = await call(submitMain, grami);
-    expect(code).toBe(4);
-    expect(said).toContain('found "welcome\\n1.vm" on stdout, must be a job id such as 112.server');
+    expect((await call(submitMain, grami)).code).toBe(0);
+    expect(refusal()).toContain('found "welcome\\n1.vm" on stdout, must be a job id such as 112.server');
   });
 
   it('says where to set the path when there is no qsub', async () => {
     chmodSync(join(torque.binPath, 'qsub'), 0o644);
     const { code, said } = await call(submitMain, grami);
-    expect(code).toBe(4);
+    expect(code).toBe(0);
     expect(said).toContain('set [lrms] pbs_bin_path to the folder that holds qsub');
+  });
+
+  describe('of a job that cannot be submitted', () => {
+    it('writes the reason where the scan finds it, then gives the job an id that says so', async () => {
+      writeFileSync(`${session}.diag`, 'Benchmark=HEPSPEC:1.0\n', { mode: 0o600 });
+      writeFileSync(grami, gramiText("joboption_runtime_0='ENV/X'\n"));
+      const { code, said } = await call(submitMain, grami);
+      expect(code).toBe(0);
+      expect(refusal()).toBe(
+        'Benchmark=HEPSPEC:1.0\nvmbatch_refusal=250 the runtime environment "ENV/X" is not available here: it is missing, its link leads nowhere, or it is not enabled\n',
+      );
+      expect(readFileSync(grami, 'utf8')).toBe(
+        gramiText("joboption_runtime_0='ENV/X'\njoboption_jobid=refused.ID\n"),
+      );
+      expect(said).toMatch(/^vmbatch: job fault: the runtime environment "ENV\/X" is not available/);
+      expect(said).toContain('no batch job: the job gets the id refused.ID and will end with this reason');
+      expect(torque.calls()).toEqual([]);
+    });
+
+    it('keeps the reason on one line, whatever the job put into it', async () => {
+      writeFileSync(grami, gramiText("joboption_runtime_0='a\nexitcode=0\n'\n"));
+      await call(submitMain, grami);
+      expect(refusal()).toMatch(/^vmbatch_refusal=250 [^\n]*\n$/);
+    });
+
+    it.each([
+      ['a link', () => symlinkSync(join(torque.directory, 'other'), `${session}.diag`), 'ELOOP'],
+      ['a folder', () => mkdirSync(`${session}.diag`), 'EISDIR'],
+      ['a FIFO', () => execFileSync('/usr/bin/mkfifo', [`${session}.diag`]), 'ENXIO'],
+    ])('fails when the reason would go into %s', async (_, make, why) => {
+      make();
+      writeFileSync(grami, gramiText("joboption_runtime_0='ENV/X'\n"));
+      const { code, said } = await call(submitMain, grami);
+      expect(code).toBe(1);
+      expect(said).toContain(`session.diag: the reason of the refusal could not be written (${why})`);
+      expect(readFileSync(grami, 'utf8')).not.toContain('jobid');
+    });
+
+    it('ends a job whose session directory is not there', async () => {
+      rmSync(session, { recursive: true });
+      expect((await call(submitMain, grami)).code).toBe(0);
+      expect(refusal()).toContain(
+        `vmbatch_refusal=252 the session directory ${session} cannot be looked at (ENOENT)`,
+      );
+    });
+  });
+
+  const refusal = () => (existsSync(`${session}.diag`) ? readFileSync(`${session}.diag`, 'utf8') : '');
+
+  it('runs stage 0 of runtime environments before it makes the script', async () => {
+    mkdirSync(join(torque.directory, 'rte/enabled/ENV'), { recursive: true });
+    writeFileSync(
+      join(torque.directory, 'rte/enabled/ENV/X'),
+      '[ "$1" = 0 ] && joboption_jobname="Name$2"; echo said >&2; true\n',
+    );
+    writeFileSync(grami, gramiText("joboption_runtime_0='ENV/X'\njoboption_runtime_0_1='Option'\n"));
+    torque.answer('qsub', { stdout: '1.vm\n' });
+    const { said } = await call(submitMain, grami);
+    expect(torque.script().toString()).toContain('\n#PBS -N NameOption\n');
+    expect(said).toMatch(/^said\n/);
+  });
+
+  it('writes down how long it took where the site asks for that', async () => {
+    writeFileSync(
+      conf,
+      `[common]\nenable_perflog_reporting=expert-debug-on\nperflogdir=${torque.directory}\n${readFileSync(conf, 'utf8')}`,
+    );
+    torque.answer('qsub', { stdout: '1.vm\n' });
+    await call(submitMain, grami);
+    expect(readFileSync(join(torque.directory, 'submission.perflog'), 'utf8')).toMatch(
+      /^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] submit-vmbatch-job, JobScriptCreation: \d+\.\d{3}\n\[.*\] submit-vmbatch-job, JobSubmission: \d+\.\d{3}\n$/,
+    );
   });
 
   it.each([
@@ -207,6 +298,24 @@ describe('cancel', () => {
   it.each([153, 170])('succeeds when qdel says %i: there is nothing left to delete', async (exitCode) => {
     torque.answer('qdel', { exitCode });
     expect((await call(cancelMain, grami)).code).toBe(0);
+  });
+
+  it('succeeds when the job was refused, and asks TORQUE nothing', async () => {
+    writeFileSync(grami, gramiText('joboption_jobid=refused.ID\n'));
+    expect(await call(cancelMain, grami)).toEqual({
+      code: 0,
+      said: 'vmbatch: no batch job to delete: the job was refused (refused.ID)\n',
+    });
+    expect(torque.calls()).toEqual([]);
+  });
+
+  it('gives qdel nothing that is no job id', async () => {
+    writeFileSync(grami, gramiText("joboption_jobid='-p'\n"));
+    expect(await call(cancelMain, grami)).toEqual({
+      code: 0,
+      said: 'vmbatch: no batch job to delete: found "-p" as its id, which TORQUE never gave\n',
+    });
+    expect(torque.calls()).toEqual([]);
   });
 
   it('succeeds without a batch job, and with a grami file that lacks everything else', async () => {

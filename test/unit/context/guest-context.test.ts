@@ -23,6 +23,7 @@ const CONTEXT: GuestContext = {
     dns: ['10.0.2.3'],
   },
   mounts: [{ type: 'nfs4', source: '10.0.2.2:/share', target: '/share', options: ['vers=4.1', 'hard'] }],
+  repositories: ['alice.cern.ch', 'sft.cern.ch'],
   readyFile: '/share/.vmbatch/ready/112.server.00112233445566778899aabb',
   hostKey: '-----BEGIN OPENSSH PRIVATE KEY-----\n(a key)\n-----END OPENSSH PRIVATE KEY-----\n',
   authorizedKey: 'ssh-ed25519 AAAA',

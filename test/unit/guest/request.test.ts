@@ -8,7 +8,14 @@ import { type GuestRequest, parseGuestRequest, resolveGuestRequest } from '../..
 import { VmbatchError } from '../../../src/util/errors.ts';
 
 const MiB = 1024 ** 2;
-const NOTHING: GuestRequest = { where: 'job.SC', image: undefined, vcpus: undefined, memoryBytes: undefined };
+const NOTHING: GuestRequest = {
+  where: 'job.SC',
+  image: undefined,
+  vcpus: undefined,
+  memoryBytes: undefined,
+  repositories: undefined,
+  stage: undefined,
+};
 const parse = (script: string) => parseGuestRequest(script, 'job.SC');
 
 function failure(action: () => unknown): VmbatchError {
@@ -31,6 +38,7 @@ describe('parseGuestRequest', () => {
       ' \t',
       '  # a comment with blanks before it',
       '#VMBATCH\tmemory=2GiB  ',
+      '#VMBATCH repositories=alice.cern.ch,sft.cern.ch stage=/scratch/a-1.b',
       'echo "#VMBATCH"',
       '#VMBATCH image=too-late',
     ].join('\n');
@@ -39,6 +47,8 @@ describe('parseGuestRequest', () => {
       image: { value: 'cernvm-4.0', line: 4 },
       vcpus: { value: 2, line: 4 },
       memoryBytes: { value: 2048 * MiB, line: 7 },
+      repositories: { value: ['alice.cern.ch', 'sft.cern.ch'], line: 8 },
+      stage: { value: '/scratch/a-1.b', line: 8 },
     });
   });
 
@@ -66,13 +76,20 @@ describe('parseGuestRequest', () => {
   const memoryRule =
     'allowed: a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
   const imageRule = 'allowed: a name of 1 to 64 of a-z 0-9 . _ - that begins with a letter or digit';
+  const repositoriesRule =
+    'allowed: at most 32 names of CernVM-FS repositories such as alice.cern.ch, with commas and no blanks';
+  const stageRule =
+    'allowed: an absolute path of at least two folders, of A-Z a-z 0-9 _ . + = ~ -, without .. in it';
   it.each([
-    ['imgae=demo', 'unknown key "imgae" (did you mean image?), allowed: image, vcpus, memory'],
-    ['disk=5GiB', 'unknown key "disk", allowed: image, vcpus, memory'],
-    ['image', 'found "image", allowed: key=value with image, vcpus, memory'],
-    ['=demo', 'found "=demo", allowed: key=value with image, vcpus, memory'],
-    ['image = demo', 'found "image", allowed: key=value with image, vcpus, memory'],
-    ['image=demo # mine', 'found "#", allowed: key=value with image, vcpus, memory'],
+    [
+      'imgae=demo',
+      'unknown key "imgae" (did you mean image?), allowed: image, vcpus, memory, repositories, stage',
+    ],
+    ['disk=5GiB', 'unknown key "disk", allowed: image, vcpus, memory, repositories, stage'],
+    ['image', 'found "image", allowed: key=value with image, vcpus, memory, repositories, stage'],
+    ['=demo', 'found "=demo", allowed: key=value with image, vcpus, memory, repositories, stage'],
+    ['image = demo', 'found "image", allowed: key=value with image, vcpus, memory, repositories, stage'],
+    ['image=demo # mine', 'found "#", allowed: key=value with image, vcpus, memory, repositories, stage'],
     ['image=', `image: found "", ${imageRule}`],
     ['image=../../etc/passwd', `image: found "../../etc/passwd", ${imageRule}`],
     ['image=\u001b[31m\0é', `image: found "\\u001b[31m\\u0000\\u00e9", ${imageRule}`],
@@ -87,6 +104,20 @@ describe('parseGuestRequest', () => {
     ['memory=2GB', `memory: found "2GB", ${memoryRule}`],
     ['memory=524288KiB', `memory: found "524288KiB", ${memoryRule}`],
     ['memory=63MiB', `memory: found "63MiB", ${memoryRule}`],
+    ['repositories=alice', `repositories: found "alice", ${repositoriesRule}`],
+    ['repositories=a.ch,', `repositories: found "a.ch,", ${repositoriesRule}`],
+    ['repositories=a.ch;id', `repositories: found "a.ch;id", ${repositoriesRule}`],
+    ['repositories=A.ch', `repositories: found "A.ch", ${repositoriesRule}`],
+    [
+      `repositories=${Array.from({ length: 33 }, (_, index) => `r${index}.x`).join(',')}`,
+      `repositories: found "r0.x,r1.x,r2.x,r3.x,r4.x,r5.x,r6.x,r7.x,r8.x,r9.x,r10.x,r11.x,r12.x,r13.x,r1..., ${repositoriesRule}`,
+    ],
+    ['stage=/scratch', `stage: found "/scratch", ${stageRule}`],
+    ['stage=scratch/a', `stage: found "scratch/a", ${stageRule}`],
+    ['stage=/scratch/../etc', `stage: found "/scratch/../etc", ${stageRule}`],
+    ['stage=/scratch/.', `stage: found "/scratch/.", ${stageRule}`],
+    ['stage=/scratch/a/', `stage: found "/scratch/a/", ${stageRule}`],
+    ['stage=/scratch/$(id)', `stage: found "/scratch/$(id)", ${stageRule}`],
     ['memory=512 MiB', `memory: found "512", ${memoryRule}`],
   ])('refuses %j and names line, key, found and allowed', (words, text) => {
     expect(failure(() => parse(`#!/bin/sh\n#VMBATCH ${words}\n`))).toMatchObject({
@@ -156,7 +187,9 @@ describe('resolveGuestRequest', () => {
       image: config.images.get('demo'),
       vcpus: 1,
       memoryBytes: 512 * MiB,
+      repositories: [],
     });
+    expect(resolve('repositories=alice.cern.ch').repositories).toEqual(['alice.cern.ch']);
   });
 
   it('grants what is asked for, up to the limits themselves', () => {

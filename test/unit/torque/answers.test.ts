@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parsePbsnodes } from '../../../src/torque/pbsnodes.ts';
-import { parseQstatJobs, parseQstatQueues } from '../../../src/torque/qstat.ts';
+import { parseQstatJobs } from '../../../src/torque/qstat.ts';
+import { parseAttributeLists } from '../../../src/torque/queues.ts';
 import { parseDuration, parseExecHost, parseSize } from '../../../src/torque/units.ts';
 
 const fixture = (name: string) =>
   readFileSync(new URL(`../../fixtures/torque/${name}`, import.meta.url), 'utf8');
 
 describe('parseQstatJobs', () => {
-  it('reads every state and exit status of the recorded answer', async () => {
-    const jobs = await parseQstatJobs(fixture('qstat-x.mixed.xml'));
+  it('reads every state and exit status of the recorded answer', () => {
+    const jobs = parseQstatJobs(fixture('qstat-x.mixed.xml'));
     expect(jobs.map(({ id, state, exitStatus }) => [id, state, exitStatus])).toEqual([
       ['64.vm', 'C', 0],
       ['65.vm', 'C', 3],
@@ -23,8 +24,8 @@ describe('parseQstatJobs', () => {
     ]);
   });
 
-  it('reads times, slots and resources', async () => {
-    const [job] = await parseQstatJobs(fixture('qstat-f-x.one-running.xml'));
+  it('reads times, slots and resources', () => {
+    const [job] = parseQstatJobs(fixture('qstat-f-x.one-running.xml'));
     expect(job).toEqual({
       ...{
         id: '67.vm',
@@ -37,37 +38,38 @@ describe('parseQstatJobs', () => {
       nodes: [{ host: 'vm', slots: 2 }],
       ...{ sessionId: 10337, submitTime: 1795339035, startTime: 1795339038, completionTime: undefined },
       comment: 'Job started on Sun Nov 22 at 09:17',
+      errorPath: 'vm:/home/alice/multi.e67',
+      variables: expect.stringMatching(/^PBS_O_QUEUE=vmalice,PBS_O_HOME=.*,PBS_O_SERVER=vm$/),
       used: { cpuTime: 0, wallTime: 4, memory: 6360 },
       requested: { slots: 2, cpuTime: 1200, wallTime: 1800, memory: 512 * 1024 },
     });
   });
 
-  it('takes no output for no jobs', async () => {
-    expect(await parseQstatJobs('')).toEqual([]);
-    expect(await parseQstatJobs('<Data></Data>\n')).toEqual([]);
+  it('takes no output for no jobs', () => {
+    expect(parseQstatJobs('')).toEqual([]);
+    expect(parseQstatJobs('<Data></Data>\n')).toEqual([]);
   });
 
-  it('reads escaped characters, however many', async () => {
+  it('reads escaped characters, however many', () => {
     const job = '<Job><Job_Id>1.a</Job_Id><job_state>R</job_state><Job_Name>&lt;a&amp;b&gt;</Job_Name></Job>';
-    const jobs = await parseQstatJobs(`<Data>${job.repeat(3000)}</Data>`);
+    const jobs = parseQstatJobs(`<Data>${job.repeat(3000)}</Data>`);
     expect(jobs.length).toBe(3000);
     expect(jobs.at(-1)?.name).toBe('<a&b>');
   });
 
   it.each(['qstat: something', '<Data><Job><Job_Id>1.a</Job_Id>', '<html></html>'])(
     'refuses %j rather than take it for an empty server',
-    async (text) => {
-      await expect(parseQstatJobs(text)).rejects.toThrow('must be <Data>...</Data>');
+    (text) => {
+      expect(() => parseQstatJobs(text)).toThrow('must be <Data>...</Data>');
     },
   );
 });
 
-describe('parseQstatQueues', () => {
-  it('unfolds long values', () => {
-    const [queue] = parseQstatQueues(fixture('qstat-Q-f.txt'));
-    expect(queue).toMatchObject({ name: 'vmalice', enabled: true, started: true });
-    expect(queue?.counts.get('Complete')).toBe(6);
-    expect(queue?.counts.get('Running')).toBe(1);
+describe('parseAttributeLists', () => {
+  it('unfolds long values, also those that are folded inside a word', () => {
+    const [queue] = parseAttributeLists(fixture('qstat-Q-f.txt'), 'Queue');
+    expect(queue?.name).toBe('vmalice');
+    expect(queue?.attributes.get('state_count')).toMatch(/Running:1 .*Complete:6$/);
     expect(queue?.attributes.get('resources_default.walltime')).toBe('01:00:00');
   });
 });

@@ -1,0 +1,176 @@
+// Jobs for the information provider: each is folded into sums as it comes, and only those asked for are kept.
+import { type JobElement, requestedSlots } from '../torque/qstat.ts';
+import { countIndices, parseDuration, parseExecHost, parseSize } from '../torque/units.ts';
+
+/** A job as LRMSInfo.pm wants it: sizes in kB, durations in seconds. What is undefined is not in the document. */
+export interface JobInformation {
+  /** Running, suspended, queued, held or waiting for its time (`O`), gone. A-REX counts `Q` and `O` as waiting. */
+  status: 'R' | 'S' | 'Q' | 'O' | 'EXECUTED';
+  cpus: number;
+  /** Its place among the waiting jobs of its queue, from 1. */
+  rank: number | undefined;
+  mem: number | undefined;
+  walltime: number | undefined;
+  cputime: number | undefined;
+  reqwalltime: number | undefined;
+  reqcputime: number | undefined;
+  nodes: readonly string[];
+  comment: readonly string[];
+}
+
+/** Sums over the jobs of one queue; no job that has ended is in them. */
+export interface JobSums {
+  runningJobs: number;
+  runningCpus: number;
+  waitingJobs: number;
+  waitingCpus: number;
+  suspendedJobs: number;
+  /** Running jobs by user. */
+  runningOfUser: Map<string, number>;
+}
+
+/** No jobs at all. */
+export function noJobs(): JobSums {
+  return {
+    runningJobs: 0,
+    runningCpus: 0,
+    waitingJobs: 0,
+    waitingCpus: 0,
+    suspendedJobs: 0,
+    runningOfUser: new Map(),
+  };
+}
+
+/** The sums of several queues together. */
+export function addSums(all: Iterable<JobSums>): JobSums {
+  const total = noJobs();
+  for (const sums of all) {
+    total.runningJobs += sums.runningJobs;
+    total.runningCpus += sums.runningCpus;
+    total.waitingJobs += sums.waitingJobs;
+    total.waitingCpus += sums.waitingCpus;
+    total.suspendedJobs += sums.suspendedJobs;
+    for (const [user, count] of sums.runningOfUser)
+      total.runningOfUser.set(user, (total.runningOfUser.get(user) ?? 0) + count);
+  }
+  return total;
+}
+
+/** Takes jobs one by one. */
+export class JobCollector {
+  /** By queue. */
+  readonly sums = new Map<string, JobSums>();
+  readonly #found: Record<string, JobInformation> = Object.create(null);
+  /** The queues of those found; empty if it was asked for jobs, wherever they are. */
+  readonly #queues = new Map<string, string>();
+  readonly #wanted: ReadonlySet<string> | undefined;
+  readonly #slotsOf = lastOf(requestedSlots);
+  readonly #wallTimeOf = lastOf(parseDuration);
+  readonly #cpuTimeOf = lastOf(parseDuration);
+
+  /** @param wanted ids of jobs to keep; undefined: all */
+  constructor(wanted: readonly string[] | undefined) {
+    this.#wanted = wanted === undefined ? undefined : new Set(wanted);
+  }
+
+  add(element: JobElement): void {
+    const { id, state } = element;
+    const wanted = this.#wanted === undefined || this.#wanted.has(id);
+    // TORQUE keeps jobs that have ended for a while; there may be more of them than of all others.
+    if (state === 'C' && !wanted) return;
+    const status = statusOf(state);
+    const queue = element.text('queue') ?? '';
+    const sums = this.#sumsOf(queue);
+    const place = placeOf(element.text('exec_host'));
+    const cpus = place?.cpus ?? this.#slotsOf(element.text('nodes', 'Resource_List'));
+    if (status === 'R') {
+      sums.runningJobs++;
+      sums.runningCpus += cpus;
+      const user = userOf(element.text('Job_Owner') ?? '');
+      sums.runningOfUser.set(user, (sums.runningOfUser.get(user) ?? 0) + 1);
+    } else if (status === 'S') sums.suspendedJobs++;
+    else if (status !== 'EXECUTED') {
+      sums.waitingJobs++;
+      sums.waitingCpus += cpus;
+    }
+    if (!wanted) return;
+    if (this.#wanted === undefined) this.#queues.set(id, queue);
+    // All that there may be at once, in one order: ten thousand jobs are too many for objects that grow.
+    this.#found[id] = {
+      status,
+      cpus,
+      nodes: place?.hosts ?? NONE,
+      comment: commentOf(element),
+      rank: status === 'Q' || status === 'O' ? sums.waitingJobs : undefined,
+      mem: parseSize(element.text('mem', 'resources_used')),
+      walltime: parseDuration(element.text('walltime', 'resources_used')),
+      cputime: parseDuration(element.text('cput', 'resources_used')),
+      reqwalltime: this.#wallTimeOf(element.text('walltime', 'Resource_List')),
+      reqcputime: this.#cpuTimeOf(element.text('cput', 'Resource_List')),
+    };
+  }
+
+  /** By id, those asked for that TORQUE has, wherever they are. If all were asked for: those of these queues. */
+  found(queues: ReadonlySet<string>): Readonly<Record<string, JobInformation>> {
+    for (const [id, queue] of this.#queues) if (!queues.has(queue)) delete this.#found[id];
+    return this.#found;
+  }
+
+  #sumsOf(queue: string): JobSums {
+    const known = this.sums.get(queue);
+    if (known !== undefined) return known;
+    const sums = noJobs();
+    this.sums.set(queue, sums);
+    return sums;
+  }
+}
+
+const NONE: readonly string[] = [];
+
+/** What jobs ask for is mostly what the job before them asked for: it is not worked out again then. */
+function lastOf<T>(work: (text: string | undefined) => T): (text: string | undefined) => T {
+  let last: string | undefined;
+  let result = work(undefined);
+  return (text) => {
+    if (text !== last) {
+      result = work(text);
+      last = text;
+    }
+    return result;
+  };
+}
+
+/** Where a job runs; most of them on one host. */
+function placeOf(text: string | undefined): { hosts: string[]; cpus: number } | undefined {
+  if (text === undefined) return undefined;
+  const slash = text.indexOf('/');
+  if (slash > 0 && !text.includes('+') && text.indexOf('/', slash + 1) < 0)
+    return { hosts: [text.slice(0, slash)], cpus: countIndices(text.slice(slash + 1)) };
+  const nodes = parseExecHost(text);
+  if (nodes.length === 0) return undefined;
+  return { hosts: nodes.map(({ host }) => host), cpus: nodes.reduce((sum, { slots }) => sum + slots, 0) };
+}
+
+/** `alice` of `alice@ce.example.org`. */
+function userOf(owner: string): string {
+  const at = owner.indexOf('@');
+  return at < 0 ? owner : owner.slice(0, at);
+}
+
+/** Mirrors PBS.pm, but for jobs whose end takes its time (`E`): A-REX would take those for waiting. */
+function statusOf(state: string): JobInformation['status'] {
+  if (state === 'R' || state === 'E') return 'R';
+  if (state === 'C') return 'EXECUTED';
+  if (state === 'S' || state === 'U') return 'S';
+  return state === 'Q' ? 'Q' : 'O';
+}
+
+function commentOf(element: JobElement): readonly string[] {
+  const said = element.text('comment');
+  // There is no session as long as the prologue runs.
+  const isStarting = element.state === 'R' && (element.text('session_id') ?? '0') === '0';
+  if (said === undefined && !isStarting) return NONE;
+  const comment = said === undefined ? [] : [`LRMS: ${said}`];
+  if (isStarting) comment.push('LRMS: the virtual machine of this job is being started');
+  return comment;
+}

@@ -1,0 +1,343 @@
+// One pass of scan over all control directories: what ended is looked for in the cheapest place, made sure of, reported.
+import { setTimeout } from 'node:timers/promises';
+import { openControlDirectory } from '../arc/control-directory.ts';
+import { isRefused } from '../arc/refused-id.ts';
+import type { Torque } from '../torque/commands.ts';
+import type { JobElement } from '../torque/qstat.ts';
+import { toVmbatchError } from '../util/errors.ts';
+import { findGmKick, gmKick } from './gm-kick.ts';
+import { Absentees } from './scan-absentees.ts';
+import { PerformanceLog } from './scan-perflog.ts';
+import { type ReadyJob, reportJobs } from './scan-report.ts';
+import { type Complain, EndSources, toRecord } from './scan-sources.ts';
+import { readState, type ScanState, writeState } from './scan-state.ts';
+import { type Over, Suspects } from './scan-suspects.ts';
+import { DELIVERY_MS, hintsAtEnd, Traces } from './scan-traces.ts';
+import { JobIndex, type WatchedJob, WatchList } from './scan-watch.ts';
+
+export interface ScanOptions {
+  controlDirectories: readonly string[];
+  torque: Torque;
+  /** Where lines for the admin go (A-REX's `helperlog`). */
+  log: (line: string) => void;
+  /** Ends the scan between two jobs. */
+  signal: AbortSignal;
+  /** `[lrms] pbs_log_path`: TORQUE's server logs; undefined: TORQUE is asked for its jobs. */
+  logDirectory?: string | undefined;
+  /** Whether the guests write into the session directories themselves; else TORQUE brings `.diag`. Default yes. */
+  sharedFilesystem?: boolean;
+  /** Where performance logs go; undefined: none. */
+  perflogDirectory?: string | undefined;
+  /** Milliseconds between questions for all jobs, at best. Default 5 s. */
+  intervalMs?: number;
+  /** gm-kick; undefined: as `findGmKick` says. */
+  gmKick?: string | undefined;
+}
+
+/** After this many comparisons in a row without a job, TORQUE is asked for it by its id: it is lost only if TORQUE
+ * says so. */
+const PASSES_UNTIL_LOST = 3;
+
+/** Milliseconds between writes of the state file. */
+const SAVE_MS = 5_000;
+
+/** How much of the log the next scan may have to read again. Bytes. */
+const UNSAVED_LOG_BYTES = 4 * 1024 * 1024;
+
+export class Scanner {
+  readonly #options: ScanOptions;
+  readonly #watches: WatchList[];
+  readonly #absentees: Absentees[];
+  /** Jobs that were reported and that A-REX was not told of, for each control directory. */
+  readonly #unkicked: string[][];
+  readonly #index = new JobIndex();
+  readonly #traces = new Traces();
+  readonly #suspects: Suspects;
+  readonly #sources: EndSources;
+  readonly #perflog: PerformanceLog;
+  /** The last complaint of each kind, so that a server that stays away fills no log. */
+  readonly #complaints = new Map<string, string>();
+  #ready = new Map<WatchedJob, ReadyJob>();
+  /** There are jobs that TORQUE did not list, or whose end the log may have told before we knew them. */
+  #doubtful = false;
+  #firstPass = true;
+  #compared = false;
+  #comparisons = 0;
+  #questions: Promise<void> | undefined;
+  #savedAt = Number.NEGATIVE_INFINITY;
+  #savedLog: string | undefined = '';
+
+  /** @throws VmbatchError `site` if a control directory is none */
+  constructor(options: ScanOptions) {
+    this.#options = options;
+    const directories = options.controlDirectories.map(openControlDirectory);
+    this.#perflog = new PerformanceLog(options.perflogDirectory);
+    this.#suspects = new Suspects(this.#traces, options.sharedFilesystem ?? true);
+    this.#watches = directories.map((directory) => new WatchList(directory, this.#index, this.#complain));
+    this.#absentees = directories.map((directory) => new Absentees(directory, options.torque, options.log));
+    this.#unkicked = directories.map(() => []);
+    const states = this.#watches.map((watch, at) => this.#restore(watch, this.#absentees[at]));
+    this.#sources = new EndSources({
+      torque: options.torque,
+      signal: options.signal,
+      complain: this.#complain,
+      logDirectory: options.logDirectory,
+      positions: states[0]?.log,
+      comparedAt: Math.min(...states.map((state) => state?.comparedAt ?? 0)),
+      intervalMs: options.intervalMs ?? 5_000,
+    });
+    if (states[0] !== undefined) this.#savedLog = this.#logMark();
+  }
+
+  get followsLog(): boolean {
+    return this.#sources.followsLog();
+  }
+
+  /** What can be known at once is acted upon at once; questions to TORQUE, which may take minutes, go on beside the next
+   * passes, and their answers are acted upon there.
+   * @returns grid ids of the jobs that were reported */
+  async pass(): Promise<string[]> {
+    this.#lookAround();
+    this.#judge();
+    const reported = await this.#report();
+    await this.#kick();
+    this.#questions ??= this.#askTorque(false)
+      .catch((error: unknown) => this.#complain('questions', toVmbatchError(error).message))
+      .finally(() => {
+        this.#questions = undefined;
+      });
+    this.#save(false);
+    return reported;
+  }
+
+  /** A pass without a next one: every answer is waited for.
+   * @returns grid ids of the jobs that were reported */
+  async onlyPass(): Promise<string[]> {
+    this.#lookAround();
+    if (this.#judge()) {
+      await setTimeout(DELIVERY_MS);
+      this.#judge();
+    }
+    const reported = await this.#report();
+    await this.#askTorque(true);
+    reported.push(...(await this.#report()));
+    await this.#kick();
+    this.#save(true);
+    return reported;
+  }
+
+  /** Waits for the questions that are open; they end with the signal. */
+  async end(): Promise<void> {
+    await this.#questions;
+    this.#save(true);
+  }
+
+  #restore(watch: WatchList, absentees: Absentees | undefined): ScanState | undefined {
+    const state = readState(watch.directory.path, this.#options.log);
+    if (state === undefined || !watch.restore(state.processing, state.jobs)) return undefined;
+    absentees?.add(state.absent);
+    for (const { localId, trace } of state.jobs)
+      if (trace !== undefined) {
+        this.#traces.set(localId, trace);
+        this.#suspects.add(localId);
+      }
+    return state;
+  }
+
+  #lookAround(): void {
+    const started = performance.now();
+    this.#readLog();
+    for (const [at, watch] of this.#watches.entries()) {
+      const { path } = watch.directory;
+      try {
+        const { added, left } = watch.look();
+        this.#complain(path, undefined);
+        for (const job of added) this.#welcome(job);
+        this.#absentees[at]?.add(left);
+      } catch (error) {
+        this.#complain(path, `${path}: ${toVmbatchError(error).message}`);
+      }
+      this.#perflog.writeSystem(path);
+    }
+    this.#firstPass = false;
+    this.#perflog.write('ControlDirTraversal', performance.now() - started);
+  }
+
+  #readLog(): void {
+    for (let more = true; more && !this.#options.signal.aborted; ) {
+      const reading = this.#sources.readLog();
+      more = reading.more;
+      for (const event of reading.events) {
+        if (!this.#traces.note(event)) continue;
+        const [job] = this.#index.get(event.jobId);
+        if (job === undefined) continue;
+        this.#suspects.hear(event);
+        job.watch.dirty = true;
+        if (event.kind === 'ended') this.#sources.trustLog(true);
+      }
+    }
+  }
+
+  #welcome(job: WatchedJob): void {
+    if (isRefused(job.localId)) this.#ready.set(job, { job, batch: undefined, settled: true });
+    else if (hintsAtEnd(this.#traces.get(job.localId))) this.#suspects.add(job.localId);
+    else if (this.#firstPass) this.#doubtful = true;
+    // Submitted before this process began to read: the lines about it may have been read by the one before, too early to
+    // be of use to it.
+    else if (this.followsLog && this.#traces.get(job.localId)?.enqueued !== true)
+      this.#suspects.doubt(job.localId);
+  }
+
+  /** @returns whether there are jobs whose output is about to be brought */
+  #judge(): boolean {
+    const { over, soon } = this.#suspects.judge((localId) => this.#index.get(localId).length > 0);
+    for (const one of over) this.#makeReady(one, false);
+    return soon;
+  }
+
+  async #askTorque(once: boolean): Promise<void> {
+    const started = performance.now();
+    const compared = await this.#compareIfDue(once);
+    const over = await this.#suspects.ask(this.#sources, (localId) => {
+      for (const job of this.#index.get(localId)) this.#doubt(job, 0);
+    });
+    for (const one of over) this.#makeReady(one, true);
+    for (const absentees of this.#absentees) await absentees.check(this.#sources);
+    if (compared) this.#perflog.write('JobProcessing', performance.now() - started);
+  }
+
+  async #compareIfDue(once: boolean): Promise<boolean> {
+    const force = once && (!this.#sources.followsLog() || this.#doubtful);
+    if (!force && !this.#sources.isComparisonDue(this.#doubtful)) return false;
+    // Those that come while TORQUE answers may be missing from its answer.
+    const asked = this.#watches.flatMap(({ jobs }) => [...jobs.values()]);
+    if (asked.length === 0) return false;
+    const comparison = ++this.#comparisons;
+    const complete = await this.#sources.compare((element) => {
+      const jobs = this.#index.get(element.id);
+      for (const job of jobs) job.listed = comparison;
+      if (jobs.length > 0 && element.state === 'C') this.#takeComplete(element);
+    });
+    if (!complete) return false;
+    this.#compared = true;
+    this.#doubtful = false;
+    for (const job of asked) {
+      if (job.listed === comparison) this.#doubt(job, 0);
+      else if (!isRefused(job.localId)) {
+        this.#doubtful = true;
+        this.#doubt(job, job.doubts + 1);
+        if (job.doubts >= PASSES_UNTIL_LOST) this.#suspects.doubt(job.localId);
+      }
+    }
+    return true;
+  }
+
+  #takeComplete(element: JobElement): void {
+    const record = toRecord(element.parse());
+    const trace = this.#traces.get(element.id);
+    this.#sources.noteComplete(record, hintsAtEnd(trace));
+    const batch = { ...record, deletedBy: trace?.deletedBy };
+    this.#makeReady({ localId: element.id, batch, settled: true }, true);
+  }
+
+  /** @param better whether this is better known than what was said of the job before */
+  #makeReady({ localId, ...over }: Over, better: boolean): void {
+    for (const job of this.#index.get(localId))
+      if (better || !this.#ready.has(job)) this.#ready.set(job, { job, ...over });
+  }
+
+  #doubt(job: WatchedJob, doubts: number): void {
+    if (job.doubts === doubts) return;
+    job.doubts = doubts;
+    job.watch.dirty = true;
+  }
+
+  async #report(): Promise<string[]> {
+    const ready = [...this.#ready.values()].filter(({ job }) => job.watch.jobs.get(job.gridId) === job);
+    this.#ready = new Map();
+    const options = {
+      log: this.#options.log,
+      complain: this.#complain,
+      signal: this.#options.signal,
+      suspects: this.#suspects,
+      onReported: ({ localId }: WatchedJob) => {
+        this.#suspects.forget(localId);
+        this.#traces.forget(localId);
+      },
+    };
+    const reported: string[] = [];
+    for (const [at, watch] of this.#watches.entries()) {
+      const theirs = ready.filter(({ job }) => job.watch === watch);
+      const gridIds = await reportJobs(watch, theirs, options);
+      this.#unkicked[at]?.push(...gridIds);
+      reported.push(...gridIds);
+    }
+    if (this.#options.signal.aborted && ready.length > reported.length) this.#doubtful = true;
+    return reported;
+  }
+
+  /** One call for all jobs of a control directory. */
+  async #kick(): Promise<void> {
+    const program = this.#options.gmKick ?? findGmKick();
+    for (const [at, { directory }] of this.#watches.entries()) {
+      const gridIds = this.#unkicked[at]?.splice(0) ?? [];
+      if (gridIds.length > 0 && program !== undefined)
+        this.#complain('gm-kick', await gmKick(this.#options.torque.run, program, directory, gridIds));
+    }
+  }
+
+  /** Writes down what is worth it: jobs that changed, or much log that would be read again.
+   * @param now even if it was done a moment ago */
+  #save(now: boolean): void {
+    const mark = this.#logMark();
+    // Without a log, TORQUE is asked all the time anyway.
+    const compared = this.#compared && this.followsLog;
+    const dirty = compared || mark !== this.#savedLog || this.#watches.some((watch) => watch.dirty);
+    if (!dirty || (!now && performance.now() - this.#savedAt < SAVE_MS)) return;
+    for (const [at, watch] of this.#watches.entries()) {
+      const { path } = watch.directory;
+      try {
+        writeState(path, this.#stateOf(watch, at));
+        watch.dirty = false;
+        this.#complain(`state of ${path}`, undefined);
+      } catch (error) {
+        this.#complain(
+          `state of ${path}`,
+          `${path}: the state cannot be saved: ${toVmbatchError(error).message}`,
+        );
+      }
+    }
+    this.#compared = false;
+    this.#savedLog = mark;
+    this.#savedAt = performance.now();
+  }
+
+  /** Changes when so much of the log was read that it is worth writing down. */
+  #logMark(): string | undefined {
+    const far = (offset: number) => Math.floor(offset / UNSAVED_LOG_BYTES);
+    return JSON.stringify(this.#sources.positions?.map(({ inode, offset }) => [inode, far(offset)]));
+  }
+
+  #stateOf(watch: WatchList, at: number): ScanState {
+    return {
+      processing: watch.identity,
+      // The next scan must not rely on this comparison for jobs that were found out and not reported yet.
+      comparedAt: this.#doubtful || this.#suspects.unwritten ? 0 : this.#sources.comparedAt,
+      jobs: [...watch.jobs.values()].map(({ gridId, localId, doubts }) => {
+        const trace = this.#traces.get(localId);
+        return { gridId, localId, doubts, trace: hintsAtEnd(trace) ? trace : undefined };
+      }),
+      absent: this.#absentees[at]?.saved ?? [],
+      log: at === 0 ? this.#sources.positions : undefined,
+    };
+  }
+
+  readonly #complain: Complain = (about, complaint) => {
+    if (this.#complaints.get(about) === complaint) return;
+    if (complaint === undefined) this.#complaints.delete(about);
+    else {
+      this.#complaints.set(about, complaint);
+      this.#options.log(complaint);
+    }
+  };
+}
