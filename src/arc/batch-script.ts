@@ -27,14 +27,14 @@ export type ScriptConfiguration = Pick<
  * but not through the shell's `export`. HOME is not among them: as in ARC it is the session directory. */
 const SHELL_OWN = new Set(
   (
-    '_ BASHOPTS BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_LINENO BASH_SOURCE BASH_VERSINFO BASHPID ' +
-    'COMP_WORDBREAKS DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LINENO OLDPWD OPTERR ' +
-    'OPTIND PPID PS1 PS2 PS4 PWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID'
+    '_ BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_COMPAT BASH_LINENO ' +
+    'BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO BASH_XTRACEFD COMP_WORDBREAKS DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LINENO OLDPWD OPTERR ' +
+    'OPTIND PIPESTATUS PPID PS1 PS2 PS4 PWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID'
   ).split(' '),
 );
 
 /** The script as a byte string (latin1): write it as such, and every argument and variable reaches the executable
- * byte for byte. Runs under any POSIX shell (dash, bash, busybox) in the guest, as the user; with runtime environments,
+ * byte for byte, but HOME, which is the session directory. Runs under any POSIX shell (dash, bash, busybox) in the guest, as the user; with runtime environments,
  * which are written for it, under bash where the guest has that.
  *
  * Mirrors what ARC's pbs backend does in its job script: the user's environment, stage 1 of the runtime environments, checks
@@ -85,7 +85,15 @@ export function buildBatchScript(
             ? undefined
             : renderTemplate(
                 'batch-script-scratch.sh',
-                { ...scratch, gridId: grami.gridId, session: grami.sessionDirectory },
+                {
+                  ...scratch,
+                  gridId: grami.gridId,
+                  session: grami.sessionDirectory,
+                  // Only those: what our own programs here get is not the job's to say.
+                  exported: exported
+                    .filter(({ name }) => variablesOf(scratch.directory).includes(name))
+                    .map(({ name, value }) => `${name}=${value}`),
+                },
                 'sh',
               ),
         outputs:
@@ -180,6 +188,12 @@ function stagingOf(grami: Grami, scratch: string | undefined, { hostname }: Scri
     hint: 'set [arex] scratchdir to a directory that nodes and guests have, or shared_filesystem=yes',
   });
 }
+
+/** What the name of the scratch directory depends on. */
+const variablesOf = (expression: string) => [
+  'RUNTIME_LOCAL_SCRATCH_DIR',
+  ...[...expression.matchAll(/\$\{([A-Za-z_][A-Za-z0-9_]*)-\}/g)].map(([, name]) => name),
+];
 
 /** The scratch directory as one shell word in which only variables are expanded, in the guest: `/local` or `${WORKDIR}/x`.
  * @throws VmbatchError `site` for anything else that a shell would act upon */

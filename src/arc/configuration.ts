@@ -15,7 +15,7 @@ export interface ArcConfiguration {
   defaultQueue: string | undefined;
   /** `[common] hostname`; else what the system says. */
   hostname: string;
-  /** `[lrms] pbs_bin_path`; undefined: the programs are looked up in PATH. */
+  /** `[lrms] pbs_bin_path`. A-REX fills in its default, `/usr/bin`; undefined, the programs are looked up in PATH. */
   pbsBinPath: string | undefined;
   /** `[lrms] pbs_log_path`: directory of the server logs. */
   pbsLogPath: string | undefined;

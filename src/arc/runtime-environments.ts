@@ -103,6 +103,8 @@ function readText(path: string, maxBytes: number, name: string): string | undefi
     const file = realpathSync(path);
     // What `arcctl rte enable --dummy` makes: a name with nothing to run.
     if (file === '/dev/null') return '';
+    // A folder that has runtime environments in it is none itself.
+    if (statSync(file).isDirectory()) return undefined;
     return readForeignFile(file, { maxBytes }, 'site')?.toString('latin1');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;

@@ -30,6 +30,8 @@ export interface ShellEnd {
   exitCode: number | undefined;
   signal: NodeJS.Signals | undefined;
   timedOut: boolean;
+  /** It was ended for that. */
+  printedTooMuch: boolean;
   /** Why the shell could not run or be understood. */
   problem: string | undefined;
   /** The end of what was printed; byte string. */
@@ -42,7 +44,7 @@ const STDERR_TAIL_BYTES = 4096;
 /** All variables of a shell, quoted; a grami file has at most 8 MiB. */
 const RECORDS_MAX_BYTES = 64 * 1024 * 1024;
 /** Scripts that print more are ended, before they fill the disk. */
-const PRINTED_MAX_BYTES = 64 * 1024 * 1024;
+export const PRINTED_MAX_BYTES = 64 * 1024 * 1024;
 const LOOK_MS = 250;
 
 const ENDING_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
@@ -55,7 +57,7 @@ export async function runStageZeroShell(options: ShellOptions): Promise<ShellEnd
       withUnlinkedFile(empty, async (printed) => {
         const end: ShellEnd = {
           ...{ values: undefined, running: undefined, missing: false, code: undefined, exitCode: undefined },
-          ...{ signal: undefined, timedOut: false, problem: undefined, stderr: '' },
+          ...{ signal: undefined, timedOut: false, printedTooMuch: false, problem: undefined, stderr: '' },
         };
         await follow(options, { script, records, printed }, end);
         const { size } = fstatSync(printed);
@@ -103,7 +105,7 @@ function follow(options: ShellOptions, files: Files, end: ShellEnd): Promise<voi
       fstatSync(files.records).size <= RECORDS_MAX_BYTES
     )
       return;
-    end.problem ??= 'it printed too much';
+    end.printedTooMuch = true;
     kill();
   }, LOOK_MS);
   const handlers = ENDING_SIGNALS.map((signal) => {

@@ -4,7 +4,7 @@ import { VmbatchError } from '../util/errors.ts';
 import { renderTemplate } from '../util/template.ts';
 import { type Grami, parseGramiValues } from './grami.ts';
 import { isRuntimeName, type RuntimeEnvironment, type RuntimeVariables } from './runtime-environments.ts';
-import { runStageZeroShell, type ShellEnd } from './stage-zero-shell.ts';
+import { PRINTED_MAX_BYTES, runStageZeroShell, type ShellEnd } from './stage-zero-shell.ts';
 import { decodeBytes, encodeBytes, showBytes } from './text.ts';
 
 /** What is needed for stage 0. */
@@ -116,6 +116,8 @@ function failed(end: ShellEnd, { grami, timeoutMs = TIMEOUT_MS }: StageZero): Vm
     );
   const what =
     name === undefined ? 'stage 0 of the runtime environments' : `the runtime environment ${name}, stage 0,`;
+  if (end.printedTooMuch)
+    return refuse('stage-zero-failed', `${what} printed more than ${PRINTED_MAX_BYTES / 1024 / 1024} MiB`);
   if (end.timedOut)
     return refuse('stage-zero-timeout', `${what} did not end within ${timeoutMs / 1000} s${because}`);
   if (end.code !== undefined)

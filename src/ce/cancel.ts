@@ -6,6 +6,7 @@ import { TorqueError } from '../torque/errors.ts';
 import { isJobId } from '../torque/job-id.ts';
 import { type QdelOutcome, qdel } from '../torque/qdel.ts';
 import { monotonicMs, pause } from '../util/clock.ts';
+import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 
 /** Time as `cancel` sees it, so that tests need not wait. Milliseconds. */
 export interface Clock {
@@ -58,4 +59,19 @@ async function qdelPatiently(jobId: string, torque: Torque, clock: Clock): Promi
     }
     await clock.pause(next);
   }
+}
+
+/** What cancel says when it fails. Whatever a failure means elsewhere, here it is no fault of the grid job; only what nobody
+ * foresaw stays a bug. */
+export function cancelFault(thrown: unknown): VmbatchError {
+  const error = toVmbatchError(thrown);
+  if (error.code === 'unexpected') return error;
+  const { code, message, hint, cause } = error;
+  const later =
+    'the scan tries again to delete the batch job, for a day, once A-REX has let go of the grid job';
+  return new VmbatchError({
+    fault: 'site',
+    ...{ code, message, cause },
+    hint: hint === undefined ? later : `${hint}; ${later}`,
+  });
 }

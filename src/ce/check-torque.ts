@@ -94,7 +94,13 @@ async function checkCommands(site: CeSite): Promise<Finding[]> {
 
 async function checkServer(site: CeSite): Promise<Finding> {
   try {
-    return ok(`it answers, TORQUE ${(await site.server()).get('pbs_version') ?? '?'}`);
+    const server = await site.server();
+    if (server.size === 0)
+      return warning(
+        'qstat -B -f says nothing of the server',
+        'look what that command prints here, and in the log of the server',
+      );
+    return ok(`it answers, TORQUE ${server.get('pbs_version') ?? '?'}`);
   } catch (thrown) {
     const { message, hint } = toVmbatchError(thrown, 'site');
     return failed(

@@ -117,7 +117,13 @@ function recordEnd(job: EndedJob, directory: ControlDirectory): Finished {
   const lastWords = comment === undefined ? undefined : lastWordsOf(comment.toString('utf8'));
   const outcome = refused
     ? refusalOf(diagValue(own, 'vmbatch_refusal'))
-    : outcomeOf({ ownExitCode, torque: batch, cancelled, lastWords });
+    : outcomeOf({
+        ownExitCode,
+        torque: batch,
+        cancelled,
+        lastWords,
+        ownMessage: diagValue(own, 'LRMSMessage'),
+      });
   if (sessionDirectory !== undefined) {
     const diag = mergeDiag(
       own,

@@ -25,6 +25,9 @@ export interface JobSums {
   waitingJobs: number;
   waitingCpus: number;
   suspendedJobs: number;
+  /** Running jobs that were asked for by their ids (A-REX's own), and their CPUs. */
+  ownRunningJobs: number;
+  ownRunningCpus: number;
   /** Running jobs by user. */
   runningOfUser: Map<string, number>;
 }
@@ -37,6 +40,8 @@ export function noJobs(): JobSums {
     waitingJobs: 0,
     waitingCpus: 0,
     suspendedJobs: 0,
+    ownRunningJobs: 0,
+    ownRunningCpus: 0,
     runningOfUser: new Map(),
   };
 }
@@ -50,6 +55,8 @@ export function addSums(all: Iterable<JobSums>): JobSums {
     total.waitingJobs += sums.waitingJobs;
     total.waitingCpus += sums.waitingCpus;
     total.suspendedJobs += sums.suspendedJobs;
+    total.ownRunningJobs += sums.ownRunningJobs;
+    total.ownRunningCpus += sums.ownRunningCpus;
     for (const [user, count] of sums.runningOfUser)
       total.runningOfUser.set(user, (total.runningOfUser.get(user) ?? 0) + count);
   }
@@ -86,6 +93,10 @@ export class JobCollector {
     if (status === 'R') {
       sums.runningJobs++;
       sums.runningCpus += cpus;
+      if (this.#wanted !== undefined && wanted) {
+        sums.ownRunningJobs++;
+        sums.ownRunningCpus += cpus;
+      }
       const user = userOf(element.text('Job_Owner') ?? '');
       sums.runningOfUser.set(user, (sums.runningOfUser.get(user) ?? 0) + 1);
     } else if (status === 'S') sums.suspendedJobs++;

@@ -2,13 +2,13 @@
 import type { TorqueNode } from '../torque/pbsnodes.ts';
 import { listOf, neededProperties, type QueueDescription, routeDestinations } from '../torque/queues.ts';
 
-/** A node as LRMSInfo.pm wants it. */
+/** A node as LRMSInfo.pm wants it, without `lcpus`: from that ARC would add a node up once for each queue that it serves,
+ * and publish the sum as the CPUs of the whole cluster. */
 export interface NodeInformation {
   isavailable: 0 | 1;
   isfree: 0 | 1;
   tags: string[];
   slots: number;
-  lcpus?: number;
   /** MB, as ARC's own modules give it and GLUE2 has it, whatever the comment in LRMSInfo.pm says. */
   pmem?: number;
   vmem?: number;
@@ -84,7 +84,6 @@ export function describeNode(node: TorqueNode, images: readonly string[]): NodeI
       ...(condition === 'free' || condition === 'full' ? [] : [`VMBATCH-NODE-${condition.toUpperCase()}`]),
     ],
     slots: node.slots,
-    ...(node.cpus === undefined ? {} : { lcpus: node.cpus }),
     ...(node.physicalMemory === undefined ? {} : { pmem: Math.floor(node.physicalMemory / 1024) }),
     ...(node.totalMemory === undefined ? {} : { vmem: Math.floor(node.totalMemory / 1024) }),
     ...(sysname === undefined ? {} : { sysname }),

@@ -16,7 +16,8 @@ import { freeCpus, totalCpus } from './info-nodes.ts';
 export interface QueueInformation {
   /** Negative: starts or takes no jobs. */
   status: 1 | -1;
-  /** CPUs in use. */
+  /** CPUs in use by jobs that are not A-REX's, and the number of A-REX's own: ARC subtracts its jobs from this, not their
+   * CPUs, to know what other jobs occupy. */
   running: number;
   /** Jobs, as the next two. */
   queued: number;
@@ -95,7 +96,7 @@ export function describeQueue(facts: QueueFacts): QueueInformation {
   const maxUserRun = jobLimit(facts, 'max_user_run');
   return {
     status: open ? 1 : -1,
-    running: sums.runningCpus,
+    running: sums.runningCpus - sums.ownRunningCpus + sums.ownRunningJobs,
     queued: sums.waitingJobs,
     suspended: sums.suspendedJobs,
     total: sums.runningJobs + sums.waitingJobs + sums.suspendedJobs,

@@ -4,7 +4,7 @@ import type { Torque } from '../torque/commands.ts';
 import { pbsnodes, type TorqueNode } from '../torque/pbsnodes.ts';
 import { streamJobElements } from '../torque/qstat.ts';
 import { type Attributes, describeQueues, describeServer, type QueueDescription } from '../torque/queues.ts';
-import { toVmbatchError } from '../util/errors.ts';
+import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { addSums, JobCollector, type JobInformation, type JobSums, noJobs } from './info-jobs.ts';
 import {
   cpuDistribution,
@@ -87,7 +87,7 @@ export async function information(
       streamed.then(() => true),
       () => false,
     ),
-    attempt(describeQueues(torque, signal), () => []),
+    attempt(describeQueues(torque, signal).then(refuseNone), () => []),
     attempt(pbsnodes(torque, signal), () => []),
     attempt(describeServer(torque, signal), () => new Map()),
   ]);
@@ -95,6 +95,16 @@ export async function information(
   const known = complete ? jobs : new JobCollector([]);
   const asked = request ?? { queues: askForAll(site, queues), jobs: undefined };
   return await describe({ jobs: known, queues, nodes, server, problems }, site, asked);
+}
+
+/** A server without queues could not have any of our jobs: it is no answer. */
+function refuseNone(queues: QueueDescription[]): QueueDescription[] {
+  if (queues.length > 0) return queues;
+  throw new VmbatchError({
+    fault: 'site',
+    code: 'torque-answer',
+    message: 'qstat -Q -f: names no queue, must name those of the server',
+  });
 }
 
 function askForAll(site: InformationSite, queues: readonly QueueDescription[]): InformationRequest['queues'] {

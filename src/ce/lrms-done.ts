@@ -1,6 +1,7 @@
 // job.ID.lrms_done for many jobs at a time: complete or not there.
 import { closeSync, constants, fchmodSync, fsync, openSync, renameSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { errnoOf } from '../util/errors.ts';
 import { writeAll } from '../util/files.ts';
 
 const flush = promisify(fsync);
@@ -29,6 +30,21 @@ export async function writeLrmsDone(files: readonly LrmsDone[]): Promise<unknown
       }
     }),
   );
+}
+
+/** Removes a temporary file of a process that is no more.
+ * @throws a system error */
+export function removeStale(temporary: string): void {
+  if (!isRunning(Number(/\.(\d+)\.tmp$/.exec(temporary)?.[1]))) rmSync(temporary, { force: true });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
+  }
 }
 
 function write({ path, text }: LrmsDone): { path: string; temporary: string; fd?: number; error?: unknown } {

@@ -1,10 +1,11 @@
 // How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
 import { decodeBytes } from '../arc/text.ts';
 import type { TorqueJob } from '../torque/qstat.ts';
+import { withoutForbidden } from './xml-characters.ts';
 
 /** What the batch system knows of a job that is over, by `qstat -x` or by the server's log. */
 export interface BatchRecord
-  extends Pick<TorqueJob, 'id' | 'exitStatus' | 'nodes' | 'startTime' | 'completionTime'> {
+  extends Pick<TorqueJob, 'id' | 'exitStatus' | 'nodes' | 'startTime' | 'completionTime' | 'errorPath'> {
   /** Seconds. */
   wallTime: number | undefined;
   /** `user@host` whose qdel was taken; only the server's log says. */
@@ -21,6 +22,8 @@ export interface Ending {
   cancelled: boolean;
   /** Last line of the batch job's output, for jobs that did not get to run. */
   lastWords: string | undefined;
+  /** `LRMSMessage` of the session's `.diag`: why the job's own script failed it. Byte string (latin1); the file is the user's own. */
+  ownMessage: string | undefined;
 }
 
 /** Content of lrms_done. Success for A-REX is the code `joboption_arg_code` (0 if absent). */
@@ -67,7 +70,7 @@ const SIGNALLED = new Set([137, 143]);
 /** The job's own exit code counts, whatever TORQUE says: a mom that was restarted reports 0 for everything. Only a
  * job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict; and one that
  * was killed for a limit is never reported without saying so, nor as a success. */
-export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending): Outcome {
+export function outcomeOf({ ownExitCode, torque, cancelled, lastWords, ownMessage }: Ending): Outcome {
   const status = torque?.exitStatus;
   const endedByTorque = status !== undefined && (status < 0 || status > 255);
   const ownDecision = ownExitCode !== undefined && !SIGNALLED.has(ownExitCode);
@@ -76,7 +79,7 @@ export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending)
     return { code, text: said(TORQUE_ENDINGS.get(status) ?? '', lastWords) };
   }
   if (ownDecision || (ownExitCode !== undefined && !endedByTorque && !cancelled))
-    return { code: ownExitCode, text: ownExitCode === 0 ? '' : `Job exited with code ${ownExitCode}` };
+    return { code: ownExitCode, text: ownExitCode === 0 ? '' : ownWords(ownExitCode, ownMessage) };
   if (cancelled) {
     const code = status === undefined || status === 0 ? (ownExitCode ?? -1) : status;
     return { code, text: 'Job was deleted on request' };
@@ -107,23 +110,38 @@ export function outcomeOf({ ownExitCode, torque, cancelled, lastWords }: Ending)
   return { code: status, text: said(`Job left no exit code, the batch system reports ${status}`, lastWords) };
 }
 
+const ownWords = (code: number, message = '') =>
+  oneLine(decodeBytes(message.slice(0, 600))).slice(0, 300) || `Job exited with code ${code}`;
+
 const said = (text: string, lastWords: string | undefined) =>
   lastWords === undefined ? text : `${text}: ${lastWords}`;
 
 /** The one line of lrms_done. */
 export function renderLrmsDone({ code, text }: Outcome): string {
-  const line = text.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
+  const line = oneLine(text);
   return line === '' ? `${code}\n` : `${code} ${line}\n`;
 }
 
-/** The last line of the output that says something, fit for a one-line message; ours about a fault if there is
- * one, since its hint and cause follow it. */
+/** A-REX publishes these texts in XML. */
+const oneLine = (text: string) => withoutForbidden(text.replaceAll(/[\p{Cc}\s]+/gu, ' ')).trim();
+
+/** What `readComment` puts in place of the middle. */
+const LEFT_OUT = /^\[\.\.\. \d+ bytes left out \.\.\.\]$/;
+
+/** What a shell says of a signal: no reason. */
+const ENDED = /^(Terminated|Killed)$/;
+
+/** The last line of the output that says something, fit for a one-line message; TORQUE's about why it killed the job if there is
+ * one, else ours about a fault, since its hint and cause follow it. */
 export function lastWordsOf(output: string): string | undefined {
   const lines = output
     .split('\n')
-    .map((line) => line.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim())
-    .filter((line) => line !== '');
-  const line = lines.findLast((candidate) => /^vmbatch: \w+ fault: /.test(candidate)) ?? lines.at(-1);
+    .map(oneLine)
+    .filter((line) => line !== '' && !LEFT_OUT.test(line) && !ENDED.test(line));
+  const line =
+    lines.findLast((candidate) => candidate.startsWith('=>> PBS: ')) ??
+    lines.findLast((candidate) => /^vmbatch: \w+ fault: /.test(candidate)) ??
+    lines.at(-1);
   return line === undefined ? undefined : line.slice(0, 300);
 }
 
@@ -134,7 +152,7 @@ export function refusalOf(value: string | undefined): Outcome {
   const [, code, text] = /^(250|252) (.+)$/s.exec(value ?? '') ?? [];
   if (code === undefined || text === undefined)
     return { code: 252, text: 'Job was refused when it was submitted; the reason cannot be read' };
-  return { code: Number(code), text: decodeBytes(text.slice(0, 2000)) };
+  return { code: Number(code), text: oneLine(decodeBytes(text.slice(0, 2000))) };
 }
 
 /** The exit code for A-REX's accounting if the job's own says that all went well although it did not: that of a shell

@@ -11,9 +11,10 @@ import { writeAll } from '../util/files.ts';
 const REASON_MAX = 1000;
 
 /** Whether the owner of the job is to read the error as the end of the job. A `bug` is not: its reader is whoever runs the CE,
- * and a job that A-REX saw fail in its submission can be resubmitted when it is mended. */
+ * and a job that A-REX saw fail in its submission can be resubmitted when it is mended. Nor is that there are two submissions: the
+ * other one goes on. */
 export function isRefusal(error: VmbatchError): boolean {
-  return error.fault === 'job' || error.fault === 'site';
+  return (error.fault === 'job' || error.fault === 'site') && error.code !== 'submitted-twice';
 }
 
 /** Writes the reason into the session's `.diag`, as the user, in place: `vmbatch_refusal=CODE TEXT`, CODE as `lrms_done` gets

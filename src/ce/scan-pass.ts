@@ -1,16 +1,16 @@
 // One pass of scan over all control directories: what ended is looked for in the cheapest place, made sure of, reported.
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { openControlDirectory } from '../arc/control-directory.ts';
 import { isRefused } from '../arc/refused-id.ts';
 import type { Torque } from '../torque/commands.ts';
 import type { JobElement } from '../torque/qstat.ts';
 import { toVmbatchError } from '../util/errors.ts';
-import { findGmKick, gmKick } from './gm-kick.ts';
+import { Kicks } from './gm-kick.ts';
 import { Absentees } from './scan-absentees.ts';
 import { PerformanceLog } from './scan-perflog.ts';
 import { type ReadyJob, reportJobs } from './scan-report.ts';
+import { Saving } from './scan-saving.ts';
 import { type Complain, EndSources, toRecord } from './scan-sources.ts';
-import { readState, type ScanState, writeState } from './scan-state.ts';
 import { type Over, Suspects } from './scan-suspects.ts';
 import { DELIVERY_MS, hintsAtEnd, Traces } from './scan-traces.ts';
 import { JobIndex, type WatchedJob, WatchList } from './scan-watch.ts';
@@ -38,20 +38,15 @@ export interface ScanOptions {
  * says so. */
 const PASSES_UNTIL_LOST = 3;
 
-/** Milliseconds between writes of the state file. */
-const SAVE_MS = 5_000;
-
-/** How much of the log the next scan may have to read again. Bytes. */
-const UNSAVED_LOG_BYTES = 4 * 1024 * 1024;
-
 export class Scanner {
   readonly #options: ScanOptions;
   readonly #watches: WatchList[];
   readonly #absentees: Absentees[];
-  /** Jobs that were reported and that A-REX was not told of, for each control directory. */
-  readonly #unkicked: string[][];
+  readonly #kicks: Kicks;
   readonly #index = new JobIndex();
-  readonly #traces = new Traces();
+  readonly #isWatched = (localId: string) => this.#index.get(localId).length > 0;
+  readonly #traces = new Traces(this.#isWatched);
+  readonly #saving: Saving;
   readonly #suspects: Suspects;
   readonly #sources: EndSources;
   readonly #perflog: PerformanceLog;
@@ -64,8 +59,8 @@ export class Scanner {
   #compared = false;
   #comparisons = 0;
   #questions: Promise<void> | undefined;
-  #savedAt = Number.NEGATIVE_INFINITY;
-  #savedLog: string | undefined = '';
+  /** There is more of the log than was read: what it says of a job's end may not be its last word. */
+  #behind = false;
 
   /** @throws VmbatchError `site` if a control directory is none */
   constructor(options: ScanOptions) {
@@ -74,9 +69,15 @@ export class Scanner {
     this.#perflog = new PerformanceLog(options.perflogDirectory);
     this.#suspects = new Suspects(this.#traces, options.sharedFilesystem ?? true);
     this.#watches = directories.map((directory) => new WatchList(directory, this.#index, this.#complain));
-    this.#absentees = directories.map((directory) => new Absentees(directory, options.torque, options.log));
-    this.#unkicked = directories.map(() => []);
-    const states = this.#watches.map((watch, at) => this.#restore(watch, this.#absentees[at]));
+    const { torque, log, signal } = options;
+    const shared = { torque, log, signal, complain: this.#complain, isWatched: this.#isWatched };
+    const remembered = this.#watches.map((watch) => {
+      return { watch, absentees: new Absentees({ ...shared, directory: watch.directory }) };
+    });
+    this.#absentees = remembered.map(({ absentees }) => absentees);
+    this.#kicks = new Kicks({ ...options, complain: this.#complain });
+    this.#saving = new Saving(remembered, this.#traces, this.#complain);
+    const states = this.#saving.restore(this.#suspects, log);
     this.#sources = new EndSources({
       torque: options.torque,
       signal: options.signal,
@@ -86,11 +87,15 @@ export class Scanner {
       comparedAt: Math.min(...states.map((state) => state?.comparedAt ?? 0)),
       intervalMs: options.intervalMs ?? 5_000,
     });
-    if (states[0] !== undefined) this.#savedLog = this.#logMark();
   }
 
   get followsLog(): boolean {
     return this.#sources.followsLog();
+  }
+
+  /** Whether the next pass has work to do already. */
+  get isBehind(): boolean {
+    return this.#behind;
   }
 
   /** What can be known at once is acted upon at once; questions to TORQUE, which may take minutes, go on beside the next
@@ -100,7 +105,7 @@ export class Scanner {
     this.#lookAround();
     this.#judge();
     const reported = await this.#report();
-    await this.#kick();
+    await this.#kicks.send();
     this.#questions ??= this.#askTorque(false)
       .catch((error: unknown) => this.#complain('questions', toVmbatchError(error).message))
       .finally(() => {
@@ -114,6 +119,10 @@ export class Scanner {
    * @returns grid ids of the jobs that were reported */
   async onlyPass(): Promise<string[]> {
     this.#lookAround();
+    while (this.#behind && !this.#options.signal.aborted) {
+      await setImmediate();
+      this.#readLog();
+    }
     if (this.#judge()) {
       await setTimeout(DELIVERY_MS);
       this.#judge();
@@ -121,7 +130,7 @@ export class Scanner {
     const reported = await this.#report();
     await this.#askTorque(true);
     reported.push(...(await this.#report()));
-    await this.#kick();
+    await this.#kicks.send();
     this.#save(true);
     return reported;
   }
@@ -132,49 +141,42 @@ export class Scanner {
     this.#save(true);
   }
 
-  #restore(watch: WatchList, absentees: Absentees | undefined): ScanState | undefined {
-    const state = readState(watch.directory.path, this.#options.log);
-    if (state === undefined || !watch.restore(state.processing, state.jobs)) return undefined;
-    absentees?.add(state.absent);
-    for (const { localId, trace } of state.jobs)
-      if (trace !== undefined) {
-        this.#traces.set(localId, trace);
-        this.#suspects.add(localId);
-      }
-    return state;
-  }
-
   #lookAround(): void {
     const started = performance.now();
-    this.#readLog();
+    // The log first: then it has told of most new jobs, and TORQUE need not be asked for them. Only at the start there may be
+    // more in it than is remembered of jobs that nobody waits for.
+    if (!this.#firstPass) this.#readLog();
+    const welcome: WatchedJob[] = [];
     for (const [at, watch] of this.#watches.entries()) {
       const { path } = watch.directory;
       try {
-        const { added, left } = watch.look();
+        const { added, left, reported } = watch.look();
         this.#complain(path, undefined);
-        for (const job of added) this.#welcome(job);
+        welcome.push(...added);
         this.#absentees[at]?.add(left);
+        this.#kicks.add(watch.directory, reported);
       } catch (error) {
         this.#complain(path, `${path}: ${toVmbatchError(error).message}`);
       }
       this.#perflog.writeSystem(path);
     }
+    if (this.#firstPass) this.#readLog();
+    for (const job of welcome) this.#welcome(job);
     this.#firstPass = false;
     this.#perflog.write('ControlDirTraversal', performance.now() - started);
   }
 
+  /** A piece of the log: signals must get through, however much there is. */
   #readLog(): void {
-    for (let more = true; more && !this.#options.signal.aborted; ) {
-      const reading = this.#sources.readLog();
-      more = reading.more;
-      for (const event of reading.events) {
-        if (!this.#traces.note(event)) continue;
-        const [job] = this.#index.get(event.jobId);
-        if (job === undefined) continue;
-        this.#suspects.hear(event);
-        job.watch.dirty = true;
-        if (event.kind === 'ended') this.#sources.trustLog(true);
-      }
+    const { events, more } = this.#sources.readLog();
+    this.#behind = more;
+    for (const event of events) {
+      if (!this.#traces.note(event)) continue;
+      const [job] = this.#index.get(event.jobId);
+      if (job === undefined) continue;
+      this.#suspects.hear(event);
+      job.watch.dirty = true;
+      if (event.kind === 'ended') this.#sources.trustLog(true);
     }
   }
 
@@ -190,7 +192,8 @@ export class Scanner {
 
   /** @returns whether there are jobs whose output is about to be brought */
   #judge(): boolean {
-    const { over, soon } = this.#suspects.judge((localId) => this.#index.get(localId).length > 0);
+    if (this.#behind) return false;
+    const { over, soon } = this.#suspects.judge(this.#isWatched);
     for (const one of over) this.#makeReady(one, false);
     return soon;
   }
@@ -260,76 +263,35 @@ export class Scanner {
       complain: this.#complain,
       signal: this.#options.signal,
       suspects: this.#suspects,
-      onReported: ({ localId }: WatchedJob) => {
-        this.#suspects.forget(localId);
-        this.#traces.forget(localId);
+      onReported: (job: WatchedJob) => {
+        // Another grid job that names the same batch job may have to wait for the rest of its end.
+        if (this.#index.get(job.localId).some((other) => other !== job)) return;
+        this.#suspects.forget(job.localId);
+        this.#traces.forget(job.localId);
       },
     };
     const reported: string[] = [];
-    for (const [at, watch] of this.#watches.entries()) {
+    for (const watch of this.#watches) {
       const theirs = ready.filter(({ job }) => job.watch === watch);
       const gridIds = await reportJobs(watch, theirs, options);
-      this.#unkicked[at]?.push(...gridIds);
+      this.#kicks.add(watch.directory, gridIds);
       reported.push(...gridIds);
     }
     if (this.#options.signal.aborted && ready.length > reported.length) this.#doubtful = true;
     return reported;
   }
 
-  /** One call for all jobs of a control directory. */
-  async #kick(): Promise<void> {
-    const program = this.#options.gmKick ?? findGmKick();
-    for (const [at, { directory }] of this.#watches.entries()) {
-      const gridIds = this.#unkicked[at]?.splice(0) ?? [];
-      if (gridIds.length > 0 && program !== undefined)
-        this.#complain('gm-kick', await gmKick(this.#options.torque.run, program, directory, gridIds));
-    }
-  }
-
-  /** Writes down what is worth it: jobs that changed, or much log that would be read again.
-   * @param now even if it was done a moment ago */
   #save(now: boolean): void {
-    const mark = this.#logMark();
-    // Without a log, TORQUE is asked all the time anyway.
-    const compared = this.#compared && this.followsLog;
-    const dirty = compared || mark !== this.#savedLog || this.#watches.some((watch) => watch.dirty);
-    if (!dirty || (!now && performance.now() - this.#savedAt < SAVE_MS)) return;
-    for (const [at, watch] of this.#watches.entries()) {
-      const { path } = watch.directory;
-      try {
-        writeState(path, this.#stateOf(watch, at));
-        watch.dirty = false;
-        this.#complain(`state of ${path}`, undefined);
-      } catch (error) {
-        this.#complain(
-          `state of ${path}`,
-          `${path}: the state cannot be saved: ${toVmbatchError(error).message}`,
-        );
-      }
-    }
-    this.#compared = false;
-    this.#savedLog = mark;
-    this.#savedAt = performance.now();
-  }
-
-  /** Changes when so much of the log was read that it is worth writing down. */
-  #logMark(): string | undefined {
-    const far = (offset: number) => Math.floor(offset / UNSAVED_LOG_BYTES);
-    return JSON.stringify(this.#sources.positions?.map(({ inode, offset }) => [inode, far(offset)]));
-  }
-
-  #stateOf(watch: WatchList, at: number): ScanState {
-    return {
-      processing: watch.identity,
+    // The next scan looks for jobs that A-REX was not told of only if there are files that are newer than the state.
+    if (this.#kicks.isUnsent) return;
+    const progress = {
+      positions: this.#sources.positions,
       // The next scan must not rely on this comparison for jobs that were found out and not reported yet.
       comparedAt: this.#doubtful || this.#suspects.unwritten ? 0 : this.#sources.comparedAt,
-      jobs: [...watch.jobs.values()].map(({ gridId, localId, doubts }) => {
-        const trace = this.#traces.get(localId);
-        return { gridId, localId, doubts, trace: hintsAtEnd(trace) ? trace : undefined };
-      }),
-      absent: this.#absentees[at]?.saved ?? [],
-      log: at === 0 ? this.#sources.positions : undefined,
+      // Without a log, TORQUE is asked all the time anyway.
+      compared: this.#compared && this.followsLog,
     };
+    if (this.#saving.save(progress, now)) this.#compared = false;
   }
 
   readonly #complain: Complain = (about, complaint) => {

@@ -1,6 +1,7 @@
 // Performance logs as ARC's own backends write them, for sites that have `enable_perflog_reporting=expert-debug-on`.
-import { appendFileSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { appendPerflog } from './perflog.ts';
 
 /** Milliseconds between two lines of a kind: what ARC's scan, which is started again and again, comes to. */
 const PAUSE_MS = 60_000;
@@ -47,7 +48,7 @@ export class PerformanceLog {
   #append(name: string, lines: readonly string[], now: Date): void {
     try {
       const text = lines.map((line) => `[${stamp(now)}] ${line}\n`).join('');
-      appendFileSync(join(this.#directory ?? '', name), text, { mode: 0o644 });
+      appendPerflog(join(this.#directory ?? '', name), text, 0o644);
     } catch {
       // A figure that is not written must not keep a job from being reported.
     }

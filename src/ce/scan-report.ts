@@ -1,7 +1,10 @@
 // Reporting jobs that are over: made sure that A-REX waits for them, finished account by account.
 import { parseLocal } from '../arc/local.ts';
-import { decodeBytes } from '../arc/text.ts';
+import { isRefused } from '../arc/refused-id.ts';
+import { decodeBytes, showBytes } from '../arc/text.ts';
+import { isJobId } from '../torque/job-id.ts';
 import { toVmbatchError } from '../util/errors.ts';
+import { outputIsOf } from './batch-job-owner.ts';
 import { type EndedJob, type Finished, finishJobs } from './finish.ts';
 import type { Complain } from './scan-sources.ts';
 import type { Over, Suspects } from './scan-suspects.ts';
@@ -66,7 +69,9 @@ function settle(
   } else {
     for (const problem of end.problems) log(`job ${gridId}: ${problem}`);
     const what = end.outcome.text === '' ? 'exit code 0' : `${end.outcome.code} ${end.outcome.text}`;
-    log(`job ${gridId} (${localId}) ended: ${what}`);
+    // Whatever stands in `.local` may be an id.
+    const id = isJobId(localId) || isRefused(localId) ? localId : showBytes(localId);
+    log(`job ${gridId} (${id}) ended: ${what}`);
     complain(gridId, undefined);
     onReported(job);
   }
@@ -99,6 +104,12 @@ function confirm(
       return undefined;
     }
     const { sessionDirectory, startTime } = local;
+    const foreign = batch?.errorPath !== undefined && !outputIsOf(gridId, batch.errorPath);
+    if (foreign)
+      complain(
+        gridId,
+        `job ${gridId}: batch job ${localId} is not its own (the output goes to ${batch.errorPath}): nothing of that is reported`,
+      );
     const end = batch?.completionTime;
     if (!settled && end !== undefined && startTime !== undefined && end * 1000 < startTime - OTHER_JOB_MS) {
       suspects.doubt(localId);
@@ -108,7 +119,8 @@ function confirm(
     const ended = {
       gridId,
       localId,
-      batch,
+      // Whoever can write another job's id into their files must not learn how that job ended.
+      batch: foreign ? undefined : batch,
       settled,
       account: { uid: file.uid, gid: file.gid },
       sessionDirectory: sessionDirectory === undefined ? undefined : decodeBytes(sessionDirectory),

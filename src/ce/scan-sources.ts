@@ -2,11 +2,12 @@
 // can bear.
 
 import type { Torque } from '../torque/commands.ts';
+import { TorqueError } from '../torque/errors.ts';
 import { isJobId } from '../torque/job-id.ts';
 import { type JobElement, streamJobElements, type TorqueJob } from '../torque/qstat.ts';
 import type { LogEvent } from '../torque/server-log.ts';
 import { type LogPosition, ServerLogFollower } from '../torque/server-log-follower.ts';
-import { toVmbatchError } from '../util/errors.ts';
+import { toVmbatchError, type VmbatchError } from '../util/errors.ts';
 import type { BatchRecord } from './outcome.ts';
 
 /** Says a complaint once, until it changes. Undefined: there is none (any more). */
@@ -27,15 +28,26 @@ const COMPARE_WITH_LOG_MS = 10 * 60_000;
 /** A server is kept busy with our questions for one part in so many of the time. */
 const SHARE_OF_TIME = 20;
 
-/** Ids in one question. */
-const IDS_A_CALL = 500;
+/** Ids in one question; whoever has more asks again for the others. */
+export const IDS_A_CALL = 500;
+
+/** Questions in place of one that failed: so many find the one id among all that TORQUE refuses. */
+const MAX_PARTS = 24;
+
+/** A job that is not over yet. */
+export interface LiveJob {
+  state: string;
+  /** `user@host`. */
+  owner: string;
+  /** `host:/path`. */
+  errorPath: string | undefined;
+}
 
 /** What TORQUE says of jobs that it was asked for by id. */
 export interface JobAnswers {
   /** Jobs that are over and delivered. */
   complete: Map<string, BatchRecord>;
-  /** State of those that are not. */
-  alive: Map<string, string>;
+  alive: Map<string, LiveJob>;
   /** TORQUE said that it does not know them. */
   unknown: Set<string>;
 }
@@ -142,42 +154,70 @@ export class EndSources {
     }
   }
 
-  /** Asks for jobs by id. An id that TORQUE cannot have given is one that it does not know.
-   * @returns undefined if the server did not answer */
+  /** Asks for jobs by id. An id that TORQUE cannot have given is one that it does not know. If TORQUE refuses to answer,
+   * it is asked again for fewer at a time, so that one id that it chokes on hides no others.
+   * @param localIds at most IDS_A_CALL
+   * @returns undefined if the server did not answer; what is in no list of the answer is not known */
   async ask(localIds: readonly string[]): Promise<JobAnswers | undefined> {
     const answers: JobAnswers = { complete: new Map(), alive: new Map(), unknown: new Set() };
-    const ids = localIds.slice(0, IDS_A_CALL).filter((id) => {
+    const ids = localIds.filter((id) => {
       if (!isJobId(id)) answers.unknown.add(id);
       return isJobId(id);
     });
     if (ids.length === 0) return answers;
+    let answered = false;
+    let problem: string | undefined;
+    const parts: (readonly string[])[] = [ids];
+    for (let calls = 0; calls <= MAX_PARTS && !this.#signal.aborted; calls++) {
+      const part = parts.shift();
+      if (part === undefined) break;
+      const error = await this.#askFor(part, answers);
+      if (error === undefined) {
+        answered = true;
+        continue;
+      }
+      problem = part.length === 1 ? `${error.message} (${part[0]})` : error.message;
+      // A server that is away is away for all of them.
+      if (error instanceof TorqueError && error.passing) break;
+      const middle = Math.ceil(part.length / 2);
+      if (part.length > 1) parts.push(part.slice(0, middle), part.slice(middle));
+    }
+    if (!this.#signal.aborted) this.#complain('qstat of jobs', problem);
+    return answered ? answers : undefined;
+  }
+
+  async #askFor(ids: readonly string[], answers: JobAnswers): Promise<VmbatchError | undefined> {
     try {
       const unknown = await streamJobElements(this.#torque, {
         signal: this.#signal,
         ids,
         onElement: (element) => {
           if (element.state === 'C') answers.complete.set(element.id, toRecord(element.parse()));
-          else answers.alive.set(element.id, element.state);
+          else
+            answers.alive.set(element.id, {
+              state: element.state,
+              owner: element.text('Job_Owner') ?? '',
+              errorPath: element.text('Error_Path'),
+            });
         },
       });
       for (const id of unknown) answers.unknown.add(id);
-      this.#complain('qstat of jobs', undefined);
-      return answers;
-    } catch (error) {
-      if (!this.#signal.aborted) this.#complain('qstat of jobs', toVmbatchError(error).message);
       return undefined;
+    } catch (error) {
+      return toVmbatchError(error);
     }
   }
 }
 
 export function toRecord(job: TorqueJob): BatchRecord {
-  const { id, exitStatus, nodes, startTime, completionTime } = job;
+  const { id, exitStatus, nodes, startTime, completionTime, errorPath } = job;
   return {
     id,
     exitStatus,
     nodes,
     startTime,
     completionTime,
+    errorPath,
     wallTime: job.used.wallTime,
     deletedBy: undefined,
   };

@@ -1,16 +1,23 @@
 // What scan remembers over its end: CONTROLDIR/vmbatch-scan.state. Only a shortcut: without it, or with a damaged one,
 // everything is found again, later and with more work.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { LogPosition } from '../torque/server-log-follower.ts';
 import { errnoOf } from '../util/errors.ts';
 import { writeFileAtomic } from '../util/files.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 
-/** A job that A-REX waits for, with what is known of its end so far. */
-export interface SavedJob {
+/** A grid job and its batch job. */
+export interface KnownJob {
   gridId: string;
   localId: string;
+  /** Whose `.local` it was: the account that A-REX mapped the job to. */
+  uid: number;
+  gid: number;
+}
+
+/** A job that A-REX waits for, with what is known of its end so far. */
+export interface SavedJob extends KnownJob {
   /** Passes in a row in which TORQUE did not list it. */
   doubts: number;
   /** What the server log said of it, if that hints at its end. */
@@ -31,9 +38,8 @@ export interface JobTrace {
 }
 
 /** A job that left `processing/` without its end being reported. */
-export interface SavedAbsentee {
-  gridId: string;
-  localId: string;
+export interface SavedAbsentee extends KnownJob {
+  /** Epoch milliseconds; the same for all that one look found gone. */
   leftAt: number;
 }
 
@@ -54,12 +60,12 @@ const stateFile = (controlDirectory: string) => `${controlDirectory}/vmbatch-sca
  * @throws a system error */
 export function writeState(controlDirectory: string, state: ScanState): void {
   // Lists, not objects: with 50,000 jobs the keys would be most of the file.
-  const jobs = state.jobs.map(({ gridId, localId, doubts, trace }) =>
+  const jobs = state.jobs.map(({ gridId, localId, uid, gid, doubts, trace }) =>
     trace !== undefined
-      ? [gridId, localId, doubts, trace]
+      ? [gridId, localId, uid, gid, doubts, trace]
       : doubts > 0
-        ? [gridId, localId, doubts]
-        : [gridId, localId],
+        ? [gridId, localId, uid, gid, doubts]
+        : [gridId, localId, uid, gid],
   );
   const text = JSON.stringify({ version: VERSION, ...state, jobs });
   writeFileAtomic(stateFile(controlDirectory), `${text}\n`, 0o600);
@@ -80,6 +86,16 @@ export function readState(controlDirectory: string, log: (line: string) => void)
   }
 }
 
+/** Whether nothing was made or removed in the control directory since the state was written: then nothing was left behind,
+ * either. Says nothing of the folders below it. */
+export function isAsSaved(controlDirectory: string): boolean {
+  try {
+    return statSync(controlDirectory).mtimeMs <= statSync(stateFile(controlDirectory)).ctimeMs;
+  } catch {
+    return false;
+  }
+}
+
 function parseState(value: unknown): ScanState | undefined {
   if (!isRecord(value) || value['version'] !== VERSION) return undefined;
   const { processing, comparedAt, jobs, absent, log } = value;
@@ -88,7 +104,10 @@ function parseState(value: unknown): ScanState | undefined {
   if (log !== undefined && !isListOf(log, isPosition)) return undefined;
   return {
     ...{ processing, comparedAt, absent, log },
-    jobs: jobs.map(([gridId, localId, doubts = 0, trace]) => ({ gridId, localId, doubts, trace })),
+    jobs: jobs.map(([gridId, localId, uid, gid, doubts = 0, trace]) => ({
+      ...{ gridId, localId, uid, gid },
+      ...{ doubts, trace },
+    })),
   };
 }
 
@@ -98,12 +117,17 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isListOf = <T>(value: unknown, isOne: (one: unknown) => one is T): value is T[] =>
   Array.isArray(value) && value.every(isOne);
 
-const isSavedJob = (value: unknown): value is [string, string, number?, JobTrace?] =>
+const isId = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+
+const isSavedJob = (value: unknown): value is [string, string, number, number, number?, JobTrace?] =>
   Array.isArray(value) &&
   typeof value[0] === 'string' &&
   typeof value[1] === 'string' &&
-  (value[2] === undefined || typeof value[2] === 'number') &&
-  (value[3] === undefined || isTrace(value[3]));
+  isId(value[2]) &&
+  isId(value[3]) &&
+  (value[4] === undefined || typeof value[4] === 'number') &&
+  (value[5] === undefined || isTrace(value[5]));
 
 const isTrace = (value: unknown): value is JobTrace =>
   isRecord(value) &&
@@ -115,6 +139,8 @@ const isAbsentee = (value: unknown): value is SavedAbsentee =>
   isRecord(value) &&
   typeof value['gridId'] === 'string' &&
   typeof value['localId'] === 'string' &&
+  isId(value['uid']) &&
+  isId(value['gid']) &&
   typeof value['leftAt'] === 'number';
 
 const isPosition = (value: unknown): value is LogPosition =>

@@ -1,7 +1,7 @@
 // Batch jobs that may be over: what the log said, what TORQUE answers about them, and until when to wait for more.
 import type { LogEvent } from '../torque/server-log.ts';
 import type { BatchRecord } from './outcome.ts';
-import type { EndSources } from './scan-sources.ts';
+import { type EndSources, IDS_A_CALL } from './scan-sources.ts';
 import { ageOf, hintsAtEnd, isFinal, judge, recordFromTrace, type Traces } from './scan-traces.ts';
 
 /** How long TORQUE may take to bring a job's output and the reason of its end, before it is reported without.
@@ -103,11 +103,14 @@ export class Suspects {
     return { over, soon };
   }
 
-  /** Asks TORQUE for all about whom the log is not enough, in one call.
+  /** Asks TORQUE about whom the log is not enough, in one call; those that waited longest first.
    * @param onAlive told of a job that runs on and was suspected for nothing */
   async ask(sources: EndSources, onAlive: (localId: string) => void): Promise<Over[]> {
     const asked = Date.now();
-    const due = [...this.#suspects].filter(([, { mustAsk, askAt }]) => mustAsk && askAt <= asked);
+    const due = [...this.#suspects]
+      .filter(([, { mustAsk, askAt }]) => mustAsk && askAt <= asked)
+      .sort(([, one], [, other]) => one.askAt - other.askAt)
+      .slice(0, IDS_A_CALL);
     if (due.length === 0) return [];
     const answers = await sources.ask(due.map(([localId]) => localId));
     const now = Date.now();
@@ -116,7 +119,7 @@ export class Suspects {
       const trace = this.#traces.get(localId);
       const batch = hintsAtEnd(trace) ? recordFromTrace(localId, trace) : undefined;
       const complete = answers?.complete.get(localId);
-      const state = answers?.alive.get(localId);
+      const state = answers?.alive.get(localId)?.state;
       suspect.askAt = now + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(suspect.asked++, 6));
       if (complete !== undefined)
         over.push({ localId, batch: { ...complete, deletedBy: trace?.deletedBy }, settled: true });

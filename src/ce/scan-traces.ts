@@ -15,9 +15,16 @@ const MAY_BE_RETRIED: ReadonlySet<number> = new Set([-3, -4, -5, -6, -13, -14]);
 /** `over`: report it. `soon`: look again after DELIVERY_MS. `ask`: only TORQUE can tell, or is still busy with it. */
 export type Verdict = 'over' | 'soon' | 'ask';
 
-/** Traces by batch job id; the oldest are dropped when there are too many. */
+/** Traces by batch job id. When there are too many, the oldest quarter of those that nobody waits for is dropped: all at once,
+ * since going over what was dropped before takes a Map longer each time. */
 export class Traces {
+  readonly #isWatched: (localId: string) => boolean;
   readonly #traces = new Map<string, JobTrace>();
+  #limit = MAX_TRACES;
+
+  constructor(isWatched: (localId: string) => boolean) {
+    this.#isWatched = isWatched;
+  }
 
   get(localId: string): JobTrace | undefined {
     return this.#traces.get(localId);
@@ -35,11 +42,7 @@ export class Traces {
   note(event: LogEvent): boolean {
     let trace = this.#traces.get(event.jobId);
     if (trace === undefined) {
-      if (this.#traces.size >= MAX_TRACES)
-        for (const oldest of this.#traces.keys()) {
-          this.#traces.delete(oldest);
-          break;
-        }
+      if (this.#traces.size >= this.#limit) this.#dropOldest();
       trace = {};
       this.#traces.set(event.jobId, trace);
     }
@@ -67,6 +70,18 @@ export class Traces {
     if (event.time !== undefined && (event.kind !== 'dequeued' || trace.time === undefined))
       trace.time = event.time;
     return true;
+  }
+
+  #dropOldest(): void {
+    let dropped = 0;
+    for (const localId of this.#traces.keys()) {
+      if (dropped >= MAX_TRACES / 4) break;
+      if (this.#isWatched(localId)) continue;
+      this.#traces.delete(localId);
+      dropped++;
+    }
+    // If nearly all are waited for, there is not much to drop, and no use in trying again at once.
+    this.#limit = Math.max(MAX_TRACES, this.#traces.size + MAX_TRACES / 4);
   }
 }
 
@@ -109,6 +124,7 @@ export function recordFromTrace(localId: string, trace: JobTrace): BatchRecord {
     nodes: [],
     startTime: end === undefined || trace.wallTime === undefined ? undefined : end - trace.wallTime,
     completionTime: end,
+    errorPath: undefined,
     wallTime: trace.wallTime,
     deletedBy: trace.deletedBy,
   };

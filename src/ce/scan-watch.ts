@@ -2,13 +2,12 @@
 import type { ControlDirectory } from '../arc/control-directory.ts';
 import { localIdOf } from '../arc/local.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
-import type { SavedAbsentee, SavedJob } from './scan-state.ts';
+import { removeStale } from './lrms-done.ts';
+import { isAsSaved, type KnownJob, type SavedAbsentee, type SavedJob } from './scan-state.ts';
 
 /** A job that is in TORQUE's hands, as far as is known: whether A-REX still waits for it is asked before anything is
  * done about it, not before. */
-export interface WatchedJob {
-  gridId: string;
-  localId: string;
+export interface WatchedJob extends KnownJob {
   /** Passes in a row in which TORQUE did not list it. */
   doubts: number;
   /** The last listing of `processing/` that had it. */
@@ -47,6 +46,8 @@ export interface WatchChanges {
   added: WatchedJob[];
   /** Jobs that A-REX took out of `processing/` although their end was not reported. */
   left: SavedAbsentee[];
+  /** Only at the first look: grid ids of jobs that were reported before, maybe without A-REX having been told. */
+  reported: string[];
 }
 
 /** A change within the clock's grain of a listing may have been missed by it. Milliseconds. */
@@ -68,6 +69,7 @@ export class WatchList {
   #listedMtime = -1;
   #listedAt = 0;
   #listings = 0;
+  #asSaved = false;
   /** Something changed that the state file should have. */
   dirty = false;
 
@@ -91,15 +93,16 @@ export class WatchList {
     const { identity } = this.directory.processingStamp();
     if (identity !== processing) return false;
     this.#identity = identity;
-    for (const { gridId, localId, doubts } of jobs)
-      this.#add({ gridId, localId, doubts, present: 0, listed: 0, watch: this });
+    this.#asSaved = isAsSaved(this.directory.path);
+    for (const { gridId, localId, uid, gid, doubts } of jobs)
+      this.#add({ gridId, localId, uid, gid, doubts, present: 0, listed: 0, watch: this });
     return true;
   }
 
   /** Compares with `processing/`.
    * @throws VmbatchError `site` or a system error if it cannot be read: nothing is known to have changed then */
   look(now = Date.now()): WatchChanges {
-    const changes: WatchChanges = { added: [], left: [] };
+    const changes: WatchChanges = { added: [], left: [], reported: [] };
     const { identity, mtimeMs } = this.directory.processingStamp();
     // Nothing is known yet, and nearly all jobs are awaited ones: their states can wait until something is done.
     const cold = this.#identity === undefined;
@@ -120,21 +123,22 @@ export class WatchList {
         if (job === undefined) others.add(gridId);
         else job.present = listing;
       }
-      for (const { gridId, localId, present } of this.jobs.values())
+      for (const { gridId, localId, uid, gid, present } of this.jobs.values())
         if (present !== listing) {
           this.forget(gridId);
-          changes.left.push({ gridId, localId, leftAt: now });
+          changes.left.push({ gridId, localId, uid, gid, leftAt: now });
         }
       for (const gridId of this.#ignored) if (!others.delete(gridId)) this.#ignored.delete(gridId);
       this.#others = others;
       this.#listedMtime = mtimeMs;
       this.#listedAt = now;
+      if (listing === 1) changes.reported.push(...this.#clearUp());
     }
     for (const gridId of this.#others) {
-      const localId = this.#localIdOf(gridId, cold);
-      if (localId === undefined) continue;
+      const known = this.#readJob(gridId, cold);
+      if (known === undefined) continue;
       this.#others.delete(gridId);
-      const job = { gridId, localId, doubts: 0, present: 0, listed: 0, watch: this };
+      const job = { ...known, doubts: 0, present: 0, listed: 0, watch: this };
       this.#add(job);
       changes.added.push(job);
       this.dirty = true;
@@ -175,11 +179,36 @@ export class WatchList {
     return this.directory.hasFile(gridId, 'lrms_done') ? undefined : status;
   }
 
-  #localIdOf(gridId: string, cold: boolean): string | undefined {
+  /** After a scan that was killed in the middle of a report.
+   * @returns jobs that A-REX has still to take over */
+  #clearUp(): string[] {
+    try {
+      if (this.#asSaved && !this.directory.hasNested) return [];
+      const all = () => [...this.jobs.keys(), ...this.#others];
+      const { reported, temporary } = this.directory.findLeftovers(all);
+      for (const path of temporary) removeStale(path);
+      for (const gridId of reported) if (this.jobs.has(gridId)) this.release(gridId);
+      return reported.filter((gridId) => {
+        if (!this.#others.has(gridId)) return false;
+        const status = this.directory.readStatus(gridId);
+        return status === 'INLRMS' || status === 'CANCELING';
+      });
+    } catch (error) {
+      this.#complain(
+        'leftovers',
+        `${this.directory.path}: ${errnoOf(error) ?? toVmbatchError(error).message}`,
+      );
+      return [];
+    }
+  }
+
+  #readJob(gridId: string, cold: boolean): KnownJob | undefined {
     try {
       if (!cold && this.awaitedState(gridId) === undefined) return undefined;
-      const text = this.directory.readLocalText(gridId);
-      return text === undefined ? undefined : localIdOf(text);
+      const local = this.directory.readLocal(gridId);
+      const localId = local === undefined ? undefined : localIdOf(local.text);
+      if (local === undefined || localId === undefined) return undefined;
+      return { gridId, localId, uid: local.uid, gid: local.gid };
     } catch (error) {
       const why = errnoOf(error) ?? toVmbatchError(error).message;
       this.#complain(gridId, `job ${gridId}: its files in ${this.directory.path} cannot be read (${why})`);

@@ -1,5 +1,5 @@
 // Scan: finds the batch jobs that ended and reports them to A-REX, for as long as it is let.
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { toVmbatchError } from '../util/errors.ts';
 import { Scanner, type ScanOptions } from './scan-pass.ts';
 
@@ -31,6 +31,10 @@ export async function scan(options: ScanOptions): Promise<void> {
       const { message, stack = '' } = toVmbatchError(error);
       if (complaint !== message) options.log(`a pass failed: ${message} ${stack}`);
       complaint = message;
+    }
+    if (scanner.isBehind) {
+      await setImmediate();
+      continue;
     }
     const tick = scanner.followsLog ? TICK_WITH_LOG_MS : Math.min(TICK_MS, options.intervalMs ?? TICK_MS);
     const { user, system } = process.cpuUsage(before);

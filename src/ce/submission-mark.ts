@@ -1,7 +1,7 @@
 // The mark in the session directory that a submission is under way: what makes a second submit of the same grid job find
 // the batch job of the first, in place of making another.
 import { closeSync, constants, fsyncSync, linkSync, openSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, normalize } from 'node:path';
 import { isJobId } from '../torque/job-id.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { readForeignFile, removeFile, writeAll } from '../util/files.ts';
@@ -17,6 +17,12 @@ export interface SubmissionMark {
 
 const MARK = '.vmbatch-submission';
 const MAX_BYTES = 4096;
+
+/** Whether this input file (`joboption_inputfile_N`) would be in the place of the mark. */
+export function isInPlaceOfMark(inputFile: string): boolean {
+  const path = normalize(`/${inputFile}`);
+  return path === `/${MARK}` || path.startsWith(`/${MARK}/`);
+}
 
 /** The mark of a session directory; undefined if there is none. The directory belongs to the job's owner: whatever else is in
  * its place says nothing and is taken away.

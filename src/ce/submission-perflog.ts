@@ -1,7 +1,7 @@
 // How long the parts of a submission took, in the file where ARC's own backends write it when the site asks for that.
-import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { monotonicMs } from '../util/clock.ts';
+import { appendPerflog } from './perflog.ts';
 
 /** Adds `[date time] submit-vmbatch-job, STEP: SECONDS` to `submission.perflog`, local time as in ARC. Never fails: nobody waits
  * for a figure.
@@ -17,9 +17,10 @@ export function logDuration(
   const now = new Date();
   const local = new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString();
   try {
-    appendFileSync(
+    appendPerflog(
       join(directory, 'submission.perflog'),
       `[${local.slice(0, 10)} ${local.slice(11, 19)}] submit-vmbatch-job, ${step}: ${seconds}\n`,
+      0o666,
     );
   } catch {
     // Users may not be allowed to write there.

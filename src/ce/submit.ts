@@ -1,8 +1,7 @@
 // Submit: a grami file becomes a batch job, exactly one however often it is tried, and its id goes back into the grami file.
-import { statSync } from 'node:fs';
 import { buildBatchScript } from '../arc/batch-script.ts';
 import { type ArcConfiguration, initialVariables } from '../arc/configuration.ts';
-import { appendJobId, type Grami } from '../arc/grami.ts';
+import { appendJobId, type Grami, loadJobId } from '../arc/grami.ts';
 import { resolveRuntimes } from '../arc/runtime-environments.ts';
 import { runStageZero } from '../arc/stage-zero.ts';
 import { decodeBytes } from '../arc/text.ts';
@@ -11,11 +10,13 @@ import { TorqueError } from '../torque/errors.ts';
 import { qdel } from '../torque/qdel.ts';
 import { qsub, submissionVariable, UnclearSubmission } from '../torque/qsub.ts';
 import { monotonicMs, pause } from '../util/clock.ts';
-import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { findSubmitted, settleProcesses } from './earlier-attempt.ts';
+import { VmbatchError } from '../util/errors.ts';
+import { findSubmitted, settleProcesses, submittedTwice } from './earlier-attempt.ts';
 import { withHeldSignals } from './held-signals.ts';
+import { noteBenchmark } from './submission-benchmark.ts';
 import { createMark, readMark, removeMark, type SubmissionMark } from './submission-mark.ts';
 import { logDuration } from './submission-perflog.ts';
+import { requireSession } from './submission-session.ts';
 
 /** What a submission is made of. */
 export interface SubmitTask {
@@ -70,18 +71,26 @@ export async function submit(given: SubmitTask): Promise<Submission> {
     removeMark(directory);
     return { jobId: grami.jobId, how: 'before' };
   }
-  requireDirectory(directory);
+  requireSession(grami);
   const started = (given.clock ?? SYSTEM_CLOCK).now();
-  const task: Waiting = { clock: SYSTEM_CLOCK, ...given, started, said: Number.NEGATIVE_INFINITY };
+  const task: Waiting = {
+    clock: SYSTEM_CLOCK,
+    ...given,
+    started,
+    said: Number.NEGATIVE_INFINITY,
+    unsure: false,
+  };
   try {
     const earlier = readMark(directory);
+    task.unsure = earlier !== undefined;
     const adopted = earlier === undefined ? undefined : await adopt(task, earlier);
     if (adopted !== undefined) return adopted;
     const prepared = await prepare(task);
     return await submitPrepared(task, prepared, earlier);
   } catch (error) {
     // It is what tells of a batch job that may be there.
-    if (error instanceof VmbatchError && !UNDECIDED.has(error.code)) removeMark(directory);
+    const decided = error instanceof VmbatchError ? !UNDECIDED.has(error.code) : !task.unsure;
+    if (decided) removeMark(directory);
     throw error;
   }
 }
@@ -93,9 +102,11 @@ interface Waiting extends SubmitTask {
   started: number;
   /** When it said so last. */
   said: number;
+  /** There may be a batch job: an earlier attempt's, or qsub was started. */
+  unsure: boolean;
 }
 
-const UNDECIDED = new Set(['submission-unclear', 'batch-job-left']);
+const UNDECIDED = new Set(['submission-unclear', 'batch-job-left', 'submitted-twice']);
 
 interface Prepared {
   script: Uint8Array;
@@ -107,6 +118,7 @@ interface Prepared {
 /** The script, as runtime environments, configuration and grami make it. */
 async function prepare({ grami, values, configuration, log }: SubmitTask): Promise<Prepared> {
   const started = monotonicMs();
+  noteBenchmark(grami, configuration, log);
   const stage = await runStageZero({
     grami,
     values,
@@ -144,16 +156,21 @@ async function submitPrepared(
   const directory = decodeBytes(task.grami.sessionDirectory);
   if (earlier !== undefined) return await submitPatiently(task, prepared, earlier.token);
   const made = createMark(directory);
-  if (made !== undefined) return await submitPatiently(task, prepared, made.token);
+  if (made !== undefined)
+    return submittedMeanwhile(task) ?? (await submitPatiently(task, prepared, made.token));
   // Another submit of this job came between; or something that is no mark is in its place, and is taken away.
+  task.unsure = true;
   const mark = readMark(directory) ?? createMark(directory);
-  if (mark === undefined)
-    throw new VmbatchError({
-      fault: 'site',
-      code: 'submitted-twice',
-      message: `${directory}: somebody else submits this job at the same time`,
-    });
+  if (mark === undefined) throw submittedTwice(task.grami.file);
   return (await adopt(task, mark)) ?? (await submitPatiently(task, prepared, mark.token));
+}
+
+/** The batch job of a submit that ran beside this one, and that took its mark away before this one looked for it. */
+function submittedMeanwhile({ grami }: Waiting): Submission | undefined {
+  const jobId = loadJobId(grami.file);
+  if (jobId === undefined) return undefined;
+  removeMark(decodeBytes(grami.sessionDirectory));
+  return { jobId, how: 'before' };
 }
 
 /** The batch job of an earlier attempt, its id written into the grami file. */
@@ -161,10 +178,14 @@ async function adopt(task: Waiting, mark: SubmissionMark): Promise<Submission | 
   const { grami, torque, log } = task;
   log('vmbatch: an earlier attempt at this submission did not come to its end; looking for its batch job\n');
   await settleProcesses(grami.file, mark.token);
+  const before = submittedMeanwhile(task);
+  if (before !== undefined) return before;
   // The batch job may have written its id while its qsub was waited for.
-  const jobId =
-    readMark(decodeBytes(grami.sessionDirectory))?.jobId ??
-    (await patiently(task, mark.token, 'undecided', () => findSubmitted(torque, mark.token)));
+  const written = readMark(decodeBytes(grami.sessionDirectory))?.jobId;
+  const jobId = await patiently(task, mark.token, 'undecided', () =>
+    findSubmitted(torque, mark.token, written),
+  );
+  task.unsure = false;
   if (jobId === undefined) return undefined;
   await withHeldSignals(async () => record(task, jobId));
   return { jobId, how: 'adopted' };
@@ -190,6 +211,7 @@ async function submitPatiently(task: Waiting, prepared: Prepared, token: string)
     const started = monotonicMs();
     try {
       return await withHeldSignals(async () => {
+        task.unsure = true;
         const jobId = await qsub(torque, prepared.script, { ...prepared, token });
         await recordOrTakeBack(task, jobId);
         return { jobId, how: 'submitted' } as const;
@@ -280,18 +302,4 @@ async function recordOrTakeBack(task: SubmitTask, jobId: string): Promise<void> 
     }
     throw error;
   }
-}
-
-function requireDirectory(path: string): void {
-  let why = 'is not a directory';
-  try {
-    if (statSync(path).isDirectory()) return;
-  } catch (error) {
-    why = `cannot be looked at (${errnoOf(error) ?? 'unknown error'})`;
-  }
-  throw new VmbatchError({
-    fault: 'site',
-    code: 'session-directory-missing',
-    message: `the session directory ${path} ${why}`,
-  });
 }

@@ -2,13 +2,14 @@
 import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
 import { loadJobId } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
-import { cancel } from '../ce/cancel.ts';
+import { cancel, cancelFault } from '../ce/cancel.ts';
 import { torqueAt } from '../torque/commands.ts';
 import { writeStderr } from '../util/stderr.ts';
 
 const USAGE = 'vmbatch cancel --config CONF GRAMI';
 
 /** What is written to stderr lands in the job's log.
+ * @throws VmbatchError `site` if the batch job may still be there
  * @param say takes what the log gets */
 export async function main(argv: string[], say: (text: string) => void = writeStderr): Promise<number> {
   const { config, operands, help } = parseBackendArguments(argv, USAGE, { least: 1, most: 1 });
@@ -18,6 +19,10 @@ export async function main(argv: string[], say: (text: string) => void = writeSt
   }
   const log = (line: string) => say(`vmbatch: ${line}\n`);
   const { pbsBinPath } = loadArcConfigurationLeniently(config, log);
-  log(await cancel(loadJobId(operands[0] ?? ''), torqueAt(pbsBinPath)));
+  try {
+    log(await cancel(loadJobId(operands[0] ?? ''), torqueAt(pbsBinPath)));
+  } catch (error) {
+    throw cancelFault(error);
+  }
   return 0;
 }

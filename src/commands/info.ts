@@ -4,12 +4,13 @@ import { parseArgs } from 'node:util';
 import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
 import { information } from '../ce/info.ts';
 import { parseInformationRequest } from '../ce/info-request.ts';
+import { jsonWithoutForbidden } from '../ce/xml-characters.ts';
 import { torqueAt } from '../torque/commands.ts';
 import { VmbatchError } from '../util/errors.ts';
 
 const USAGE = 'vmbatch info --config CONF [--request]';
 
-/** Writes one JSON document. With `--request`, what is wanted is read from stdin as JSON, so that the ids of ten
+/** Writes one JSON document, of characters that may be published in XML. With `--request`, what is wanted is read from stdin as JSON, so that the ids of ten
  * thousand jobs are no arguments. A batch server that does not answer is no failure: it is named in `problems`. Options
  * that are wrong and do not matter here are in `warnings`; unlike problems, they leave no doubt about what is said.
  * @throws VmbatchError `site` for wrong arguments, a request that cannot be read, or no configuration file */
@@ -24,7 +25,7 @@ export async function main(argv: string[]): Promise<number> {
   const asked = request ? parseInformationRequest(readFileSync(0, 'utf8')) : undefined;
   const document = await information(torqueAt(site.pbsBinPath), site, asked);
   document.warnings.unshift(...warnings);
-  process.stdout.write(`${JSON.stringify(document)}\n`);
+  process.stdout.write(`${jsonWithoutForbidden(JSON.stringify(document))}\n`);
   return 0;
 }
 

@@ -6,6 +6,8 @@ import { torqueAt } from '../torque/commands.ts';
 
 const USAGE = 'vmbatch scan --config CONF [--once] CONTROLDIR...';
 
+const ENDING_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
 /** What is written to stderr lands in A-REX's helperlog. SIGTERM ends it at once, but never halfway through a job. */
 export async function main(argv: string[]): Promise<number> {
   const { config, operands, once, help } = parseBackendArguments(argv, USAGE, { least: 1, most: 1000 });
@@ -16,7 +18,9 @@ export async function main(argv: string[]): Promise<number> {
   const log = (line: string) => process.stderr.write(`[${new Date().toISOString()}] vmbatch scan: ${line}\n`);
   const configuration = loadArcConfigurationLeniently(config, log);
   const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+  const end = () => stop.abort();
+  // Not once: whoever runs programs ends by a signal that nobody listens to.
+  for (const signal of ENDING_SIGNALS) process.on(signal, end);
   const options = {
     controlDirectories: operands,
     torque: torqueAt(configuration.pbsBinPath),
@@ -26,6 +30,10 @@ export async function main(argv: string[]): Promise<number> {
     log,
     signal: stop.signal,
   };
-  await (once ? scanOnce(options) : scan(options));
+  try {
+    await (once ? scanOnce(options) : scan(options));
+  } finally {
+    for (const signal of ENDING_SIGNALS) process.off(signal, end);
+  }
   return 0;
 }

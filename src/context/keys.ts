@@ -2,7 +2,7 @@
 //
 // Encoded here from Node's own keys: ssh2's generator drops leading zero bytes, so that about one of 250 of its
 // ed25519 keys can be read by nobody (mscdex/ssh2 issue 1513). And the prologue need not load ssh2.
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 
 export interface KeyPair {
   /** A private key file in OpenSSH's format (`openssh-key-v1`, not encrypted). */
@@ -15,10 +15,27 @@ const TYPE = 'ssh-ed25519';
 /** Unencrypted private keys are padded to this many bytes. */
 const BLOCK = 8;
 
-/** A fresh ed25519 pair. */
+/** What stands before the 32 bytes of an ed25519 key in PKCS #8 (RFC 8410, section 7). */
+const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
+
+/** A fresh ed25519 pair.
+ *
+ * Its secret half is 32 random bytes by definition (RFC 8032, section 5.1.5). Not from `generateKeyPairSync`: in Node 20 a
+ * garbage collection in the middle of an export frees the generator's job, which then waits for ever for the lock on the
+ * key that the export holds. */
 export function generateKeyPair(): KeyPair {
-  const { d, x } = generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' });
-  return encodeKeyPair(Buffer.from(d ?? '', 'base64url'), Buffer.from(x ?? '', 'base64url'), randomBytes(4));
+  const secret = randomBytes(32);
+  return encodeKeyPair(secret, publicPoint(secret), randomBytes(4));
+}
+
+/** The 32 public bytes that belong to 32 private ones. */
+export function publicPoint(secret: Buffer): Buffer {
+  const key = createPrivateKey({
+    key: Buffer.concat([PKCS8_PREFIX, secret]),
+    format: 'der',
+    type: 'pkcs8',
+  });
+  return Buffer.from(createPublicKey(key).export({ format: 'jwk' }).x ?? '', 'base64url');
 }
 
 /** The pair's two texts, from its 32 private and 32 public bytes. `check` is four arbitrary bytes that stand

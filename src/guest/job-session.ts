@@ -181,22 +181,17 @@ export class JobSession {
       complaint = (complaint + data.toString('latin1')).slice(-500);
     });
     // The channel stays open as long as the job runs: an SSH server may hang up on what it started.
-    const started = new Promise<boolean>((resolve, reject) => {
-      let said = '';
+    let said = '';
+    const started = new Promise<number | 'started'>((resolve, reject) => {
       channel.on('data', (data: Buffer) => {
-        said = (said + data.toString('latin1')).slice(0, 100);
-        if (said.startsWith('started\n')) resolve(true);
+        said = (said + data.toString('latin1')).slice(0, 500);
+        if (said.startsWith('started\n')) resolve('started');
       });
-      void ended.then((code) => (code === undefined ? reject(new ConnectionLost()) : resolve(false)));
+      void ended.then((code) => (code === undefined ? reject(new ConnectionLost()) : resolve(code)));
     });
     channel.end(launchProgram(this.#options.launch));
-    if (await connection.whileUp(started)) return;
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'job-not-started',
-      message: `the guest did not take the job: ${complaint.trim().split('\n').at(-1) || 'no reason given'}`,
-      hint: 'is its disk full, and does it have sh, base64, mkfifo, setsid, tail and wc?',
-    });
+    const end = await connection.whileUp(started);
+    if (end !== 'started') throw notStarted(end, complaint.trim() || said.trim());
   }
 
   async #follow(connection: Connection, output: Output): Promise<Flow> {
@@ -274,6 +269,19 @@ function flow({ channel }: RemoteCommand, output: Output, limit: number): Flow {
       channel.close();
     },
   };
+}
+
+/** @param said what the guest's shell printed; the last line says why, as a rule */
+function notStarted(exitCode: number, said: string): VmbatchError {
+  const last = said.split('\n').at(-1);
+  return new VmbatchError({
+    fault: 'node',
+    code: 'job-not-started',
+    message: `the guest did not take the job: the user's shell there ended with exit code ${exitCode} and ${
+      last ? `said: ${last}` : 'said nothing'
+    }`,
+    hint: "is the guest's disk full, does it have sh, base64, mkfifo, setsid, tail and wc, and does the user's shell there run commands?",
+  });
 }
 
 function brokenSession(cause: unknown): VmbatchError {

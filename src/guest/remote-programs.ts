@@ -24,6 +24,7 @@ export interface LaunchOptions {
   /** Content of the mom's node file, if there is one. */
   nodeFile: Uint8Array | undefined;
   umask: number;
+  /** Instead of one that runs no commands (`nologin`, `false`), the guest's bash or sh is taken. */
   shell: string;
   /** As a login shell, which is how the mom starts the user's own. */
   login: boolean;

@@ -56,7 +56,11 @@ export function stagingOf(directory: string, run: Run): Staging {
           .catch(ignoreUnlessLost);
         const exitCode = await connection.whileUp(command.ended);
         if (exitCode === undefined) throw new ConnectionLost();
-        if (exitCode !== 0) throw guestFailed(`cannot take the job's files into ${directory}`, complaint());
+        if (exitCode !== 0)
+          throw guestFailed(
+            `cannot take the job's files into ${directory}`,
+            complaint() || `exit code ${exitCode}`,
+          );
       } finally {
         discard(file);
       }
@@ -77,12 +81,13 @@ export function stagingOf(directory: string, run: Run): Staging {
         await connection.whileUp(pipeline(command.channel, createWriteStream(file, { mode: 0o600 })));
         const exitCode = await connection.whileUp(command.ended);
         if (exitCode === undefined) throw new ConnectionLost();
-        if (exitCode !== 0) throw guestFailed(`cannot hand over ${directory}`, complaint());
+        if (exitCode !== 0)
+          throw guestFailed(`cannot hand over ${directory}`, complaint() || `exit code ${exitCode}`);
         mkdirSync(unpacked, { mode: 0o700 });
         // Names and links that lead out of it are not followed: tar's own rule. Of what else there is nothing is kept.
         await tar(run, ['-xf', file, '-C', unpacked, '--no-same-owner'], directory);
         if (!isKind(join(unpacked, name), 'folder') || !isKind(join(unpacked, `${name}.diag`), 'file'))
-          throw guestFailed(`handed over something else than ${directory} and its .diag`, '');
+          throw guestFailed(`handed over something else than ${directory} and its .diag`);
         rmSync(directory, { recursive: true, force: true });
         renameSync(join(unpacked, name), directory);
         renameSync(join(unpacked, `${name}.diag`), `${directory}.diag`);
@@ -144,10 +149,10 @@ const notStaged = (directory: string) =>
     hint: "the mom's log says why: can it copy from the CE, and does the folder above exist and belong to everybody?",
   });
 
-const guestFailed = (what: string, complaint: string) =>
+const guestFailed = (what: string, why?: string) =>
   new VmbatchError({
     fault: 'node',
     code: 'guest-staging-failed',
-    message: `the guest ${what}: ${complaint || 'no reason given'}`,
+    message: `the guest ${what}${why === undefined ? '' : `: ${why}`}`,
     hint: 'does the image have tar and the scratch directory, with room in it and for everybody to write to?',
   });

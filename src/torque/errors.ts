@@ -117,6 +117,9 @@ function saysPassing(stderr: string): boolean {
   return /\btimed? ?out\b|maximum number of jobs/i.test(stderr);
 }
 
+/** A message is read by people; characters. */
+const SAID_MAX = 300;
+
 /** The last line that says something; usage texts are long, and their first line says what was wrong. */
 function lastLine(text: string): string | undefined {
   const lines = text.split('\n').map((line) => line.trim());
@@ -124,5 +127,6 @@ function lastLine(text: string): string | undefined {
   return lines
     .slice(0, usage < 0 ? undefined : usage)
     .filter((line) => line !== '' && line !== '[exiting]')
-    .at(-1);
+    .at(-1)
+    ?.slice(0, SAID_MAX);
 }

@@ -50,7 +50,6 @@ export class JobElements {
   #rest: Buffer = this.#room.subarray(0, 0);
   /** Up to where `#rest` is known not to end an element. */
   #searched = 0;
-  #bytes = 0;
 
   constructor(onElement: (element: RawJobElement) => void) {
     this.#onElement = onElement;
@@ -58,7 +57,6 @@ export class JobElements {
 
   /** @throws VmbatchError `site` for what cannot be such a document; what `onElement` throws */
   add(chunk: Uint8Array): void {
-    this.#bytes += chunk.length;
     this.#append(chunk);
     if (this.#place === 'before') this.#begin();
     if (this.#place === 'inside') this.#takeElements();
@@ -88,7 +86,7 @@ export class JobElements {
   end(): void {
     const nothing = this.#place === 'before' && isBlank(this.#rest);
     if (nothing || this.#place === 'after') return;
-    throw refuseDocument('qstat -x', this.#rest.toString('utf8', 0, 200), `ends after ${this.#bytes} bytes`);
+    throw refuseDocument('qstat -x', this.#rest.toString('utf8', 0, 200), 'it ends before its end');
   }
 
   #begin(): void {

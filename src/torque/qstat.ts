@@ -130,7 +130,8 @@ export async function streamJobElements(
   const unknown = unknownIds(result.stderr, ids);
   const complete = torqueFailure(result)?.code === 'job-unknown' && (answered || unknown.size > 0);
   if (result.exitCode !== 0 && !complete)
-    throw torqueError('qstat', result, ids.length === 0 ? 'all jobs' : `${ids.length} jobs`);
+    // No numbers: the scan says a text once, until it changes.
+    throw torqueError('qstat', result, ids.length === 0 ? 'all jobs' : 'jobs by their ids');
   attempt(() => elements.end());
   if (failure !== undefined) throw failure;
   return unknown;

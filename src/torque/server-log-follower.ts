@@ -33,7 +33,7 @@ export interface LogReading {
 const BLOCK_BYTES = 1024 * 1024;
 
 /** One look reads no more, so that a huge backlog keeps neither signals nor jobs waiting. */
-const LOOK_BYTES = 8 * 1024 * 1024;
+const LOOK_BYTES = 4 * 1024 * 1024;
 
 /** Milliseconds between listings of the folder. Over NFS its time of change may be old news. */
 const LIST_MS = 5_000;

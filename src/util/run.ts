@@ -90,7 +90,9 @@ export function describeRun(result: RunResult): string {
       ? `did not end within ${result.seconds.toFixed(0)} s`
       : result.signal !== undefined
         ? `died of ${result.signal}`
-        : `exited with ${result.exitCode}`;
-  const said = result.stderr.trim().split('\n').at(-1) ?? '';
+        : result.exitCode === undefined
+          ? 'could not be started'
+          : `exited with ${result.exitCode}`;
+  const said = result.stderr.trim().split('\n').at(-1)?.slice(0, 300) ?? '';
   return `${result.command.split(' ')[0]} ${how}${said === '' ? '' : `: ${said}`}`;
 }

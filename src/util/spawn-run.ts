@@ -35,7 +35,7 @@ export const spawnRun: Run = async (file, args, options = {}) => {
   } catch (error) {
     // What kept it from starting: no such program, too many arguments, no memory.
     result.notFound = errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EACCES';
-    if (!result.notFound) result.stderr = error instanceof Error ? error.message : String(error);
+    if (!result.notFound) result.stderr = errnoOf(error) ?? String(error);
   }
   result.seconds = (monotonicMs() - started) / 1000;
   return result;

@@ -23,6 +23,11 @@ const COMMAND_GRACE_MS = 3_000;
 
 type Guests = NonNullable<SiteOptions['guests']>;
 const GUESTS: readonly Guests[] = ['demo', 'fake', 'both'];
+const GUESTS_ARE: Readonly<Record<Guests, string>> = {
+  demo: 'guests',
+  fake: 'fake guests (processes in namespaces)',
+  both: 'fake guests (processes in namespaces), those for the image demo in real ones',
+};
 
 function parse(argv: readonly string[]): {
   help: boolean;
@@ -74,7 +79,7 @@ async function main(argv: string[], signal: AbortSignal): Promise<number> {
     const path = `${shellQuote(site.standin.binDir)}:"$PATH"`;
     writePublic(environment, `export PATH=${path} VMBATCH_SITE=${shellQuote(site.directory)}\n`);
     if (command.length > 0) return await runCommand(site, command, signal);
-    process.stdout.write(instructions(site, environment));
+    process.stdout.write(instructions(site, environment, guests));
     return await new Promise<never>((_, reject) => {
       // The timer keeps the process: signals alone do not.
       setInterval(() => undefined, 3_600_000);
@@ -86,10 +91,10 @@ async function main(argv: string[], signal: AbortSignal): Promise<number> {
   }
 }
 
-function instructions(site: Site, environment: string): string {
+function instructions(site: Site, environment: string, guests: Guests): string {
   const user = site.account.name;
   return `
-The site is up. Queue ${QUEUE} runs jobs in guests, queue plain on the node itself. In another terminal:
+The site is up. Queue ${QUEUE} runs jobs in ${GUESTS_ARE[guests]}, queue plain on the node itself. In another terminal:
 
   su ${user}
   . ${environment}; cd

@@ -18,7 +18,8 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-export async function startSshServer(): Promise<TestServer> {
+/** @param shell the user's: what it does not run, does not run. Default: /bin/sh. */
+export async function startSshServer(shell = '/bin/sh'): Promise<TestServer> {
   const host = generateKeyPair();
   const userKey = generateKeyPair();
   const clients = new Set<ssh2.Connection>();
@@ -41,7 +42,7 @@ export async function startSshServer(): Promise<TestServer> {
       accept().on('exec', (acceptExec, _reject, info) => {
         const channel = acceptExec();
         // As an SSH server does it: a session of its own for each command.
-        const child = spawn('/bin/sh', ['-c', info.command], { detached: true });
+        const child = spawn(shell, ['-c', info.command], { detached: true });
         children.push(child);
         channel.pipe(child.stdin);
         child.stdout.pipe(channel, { end: false });

@@ -209,6 +209,23 @@ describe('ComputingShares', () => {
     const { share } = provide();
 
     expect(share('vmalice_alice')).toMatchObject({ RunningJobs: 1, FreeSlots: 8, MaxWallTime: 86_400 });
+    expect(share('vmalice')).toMatchObject({ RunningJobs: 1, LocalRunningJobs: 0, FreeSlots: 8 });
+  });
+
+  it('count own jobs of several slots once beside the CPUs of the others', () => {
+    const jobs = [
+      { id: '1.vm', hosts: 'n1/0-7' },
+      { id: '2.vm', hosts: 'n1/8-11' },
+      { id: '3.vm', hosts: 'n1/12-14', user: 'bob' },
+    ];
+    addGridJob('1.vm', 'alice');
+    addGridJob('2.vm', undefined);
+    torque.answer('qstat', { stdout: qstatAnswer(jobs) });
+    torque.answer('pbsnodes', { stdout: pbsnodesAnswer([{ name: 'n1', slots: 16, jobs: '0-14/1.vm' }]) });
+
+    const { share } = provide();
+
+    expect(share('vmalice')).toMatchObject({ RunningJobs: 2 + 3, LocalRunningJobs: 3, FreeSlots: 1 });
   });
 
   it('take a job that submit refused for gone, and one without an id for waiting', () => {
@@ -224,9 +241,13 @@ describe('the ExecutionEnvironment', () => {
     expect(environment).toMatchObject({
       ...{ VirtualMachine: true, Platform: 'amd64', OSFamily: 'linux' },
       ...{ TotalInstances: 2, UsedInstances: 0, UnavailableInstances: 1 },
-      ...{ LogicalCPUs: 2, MainMemorySize: 2048 },
+      ...{ MainMemorySize: 2048 },
     });
     expect(share('vmalice')['Description']).toBe('Jobs run in virtual machines of the image demo');
+  });
+
+  it('leaves the sum of all CPUs to the slots, where no node counts twice for serving two queues', () => {
+    expect(provide('[queue:other]').manager).toMatchObject({ TotalLogicalCPUs: 200, TotalSlots: 200 });
   });
 
   it("keeps the administrator's own description", () => {

@@ -1,8 +1,9 @@
-// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [demo|site|test] [ARGUMENT ...]`.
+// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [build|demo|site|test] [ARGUMENT ...]`.
+// `build` makes dist/ alone, for which no Debian package is needed.
 // Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -39,8 +40,16 @@ function npmPackages() {
   const lock = createHash('sha256')
     .update(readFileSync(join(root, 'package-lock.json')))
     .digest('hex');
-  const stamp = join(root, 'node_modules', '.vmbatch-lock');
+  const modules = join(root, 'node_modules');
+  const stamp = join(modules, '.vmbatch-lock');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
+  if (lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    // npm would empty the folder that it leads to, which is another checkout's.
+    say(
+      `node_modules is a link, and where it leads are not the packages of this package-lock.json: remove the link (${modules})`,
+    );
+    process.exit(1);
+  }
   say('installing the npm packages of package-lock.json');
   quietly('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(stamp, lock);
@@ -82,6 +91,7 @@ function debianPackages() {
 const TASKS = {
   demo: [process.execPath, ['build/site/demo.cjs']],
   site: [process.execPath, ['build/site/site.cjs']],
+  build: [process.execPath, ['src/build.mjs']],
   test: [process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
 };
 
@@ -116,13 +126,15 @@ if (task !== undefined && !Object.hasOwn(TASKS, task)) {
 }
 const release = await prepareAlone();
 npmPackages();
-debianPackages();
-for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
-  execFileSync(process.execPath, [build], {
-    cwd: root,
-    env: startEnvironment,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
+if (task !== 'build') {
+  debianPackages();
+  for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
+    execFileSync(process.execPath, [build], {
+      cwd: root,
+      env: startEnvironment,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+}
 await release();
 if (task !== undefined) {
   const [file, args] = TASKS[task];

@@ -12,13 +12,24 @@
 
 umask 077
 
+# From the first process of the job on, all of its processes get this signal. Stay, to write down how it ended; a job that is told
+# to end before it has begun does not begin.
+vmbatch_told=
+trap vmbatch_told=yes TERM
 set -- $(date -u '+%s %Y%m%d%H%M%SZ')
-vmbatch_started=$1
-vmbatch_begin=$2
+vmbatch_started=${1:-0}
+vmbatch_begin=${2:-}
 vmbatch_directory='/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum'
 vmbatch_diag='/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum.diag'
 vmbatch_code=0
 vmbatch_record=
+vmbatch_accounting=
+# Why the job fails without its own doing: for .comment, and for whoever reads how it ended.
+vmbatch_reason() { command printf 'LRMSMessage=%s\n' "$1" >> "$vmbatch_diag"; }
+vmbatch_fail() {
+    command printf 'vmbatch: %s\n' "$1" >&2
+    vmbatch_reason "$1"
+}
 
 if ! cd "$vmbatch_directory"; then
     printf 'vmbatch: the session directory %s is not there on %s\n' "$vmbatch_directory" "$(uname -n)" >&2
@@ -45,11 +56,16 @@ fi
         printf 'systemsoftware=%s\n' "$(uname -sr)"
     fi
     printf 'LRMSStartTime=%s\n' "$vmbatch_begin"
-} > "$vmbatch_diag" ||
+} > "$vmbatch_diag" || {
     printf 'vmbatch: cannot write %s: the job will look as if it had not ended\n' "$vmbatch_diag" >&2
+    # GNU time would not start the job.
+    vmbatch_accounting=shell
+}
 
 # What measures the job, as in ARC: cgroups, else GNU time (busybox's knows no such option), else this shell.
-if command -v arc-job-cgroup > /dev/null 2>&1 &&
+if [ -n "$vmbatch_accounting" ]; then
+    :
+elif command -v arc-job-cgroup > /dev/null 2>&1 &&
     vmbatch_memory=$(arc-job-cgroup -m -n 'GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum') && [ -n "$vmbatch_memory" ] &&
     vmbatch_cpu=$(arc-job-cgroup -c -n 'GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum') && [ -n "$vmbatch_cpu" ]; then
     vmbatch_accounting=cgroup
@@ -59,10 +75,10 @@ else
     vmbatch_accounting=shell
 fi
 
-# From here on the job's processes get this signal as well. Stay, to write down how the job ended.
-trap : TERM
 
 # The job, apart from this shell: its variables must not change what is done here after it.
+[ -z "$vmbatch_told" ] || vmbatch_code=143
+[ "$vmbatch_code" -ne 0 ] ||
 (
     export 'PLAIN=x'
     export 'SPACE=two words'
@@ -78,15 +94,16 @@ trap : TERM
     export 'GRID_GLOBAL_JOBINTERFACE=org.nordugrid.arcrest'
     export 'GRID_GLOBAL_JOBHOST=localhost'
     export HOME="$vmbatch_directory"
+    # As in ARC, the job's own output files get this and the job's output; what the job's environment makes of the programs
+    # that are used here does not belong there.
+    vmbatch_refuse() {
+        vmbatch_reason "$2"
+        command printf '%s\n' "$2" > '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std out.txt' 2> '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std.err' >&2
+        exit "$1"
+    }
     set -- '/bin/echo' 'plain' 'two words' 'it'\''s' 'double"quote' '$HOME' 'back\slash' 'ünï–日本' 'newline' '' '-n' '`id`' '*' 'a;b&c|d' 'tab	x' 'trailing ' '!bang' '%d%%'
-    if [ ! -f "$1" ]; then
-        printf 'Path "%s" does not seem to exist\n' "$1" >&2
-        exit 1
-    fi
-    if [ ! -x "$1" ]; then
-        printf 'Cannot run %s: it is not executable\n' "$1" >&2
-        exit 126
-    fi
+    [ -f "$1" ] || vmbatch_refuse 1 "Path \"$1\" does not seem to exist"
+    [ -x "$1" ] || vmbatch_refuse 126 "Cannot run $1: it is not executable"
     # A missing interpreter would look like a missing executable.
     vmbatch_interpreter=$(
         PATH=/usr/bin:/bin
@@ -94,20 +111,25 @@ trap : TERM
         set -f
         set -- $line
         case $1 in
-        */env) case $2 in -* | *=*) ;; *) printf '%s' "$2" ;; esac ;;
-        *) printf '%s' "$1" ;;
+        */env) case $2 in -* | *=*) ;; *) command printf '%s' "$2" ;; esac ;;
+        *) command printf '%s' "$1" ;;
         esac
     )
-    if [ -n "$vmbatch_interpreter" ] && ! command -v "$vmbatch_interpreter" > /dev/null 2>&1; then
-        printf 'Cannot run %s: %s: not found\n' "$1" "$vmbatch_interpreter" >&2
-        exit 1
-    fi
+    case $vmbatch_interpreter in
+    '') ;;
+    */*) [ -f "$vmbatch_interpreter" ] && [ -x "$vmbatch_interpreter" ] ;;
+    *) command -v "$vmbatch_interpreter" > /dev/null 2>&1 ;;
+    esac || vmbatch_refuse 1 "Cannot run $1: $vmbatch_interpreter: not found"
+    exec < 'in put.dat' > '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std out.txt' 2> '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std.err' || exit 1
     if [ "$vmbatch_accounting" = gnu ]; then
         exec '/usr/bin/time' -a -o "$vmbatch_diag" -f 'WallTime=%es\nKernelTime=%Ss\nUserTime=%Us\nCPUUsage=%P\nMaxResidentMemory=%MkB\nAverageResidentMemory=%tkB\nAverageTotalMemory=%KkB\nAverageUnsharedMemory=%DkB\nAverageUnsharedStack=%pkB\nAverageSharedMemory=%XkB\nPageSize=%ZB\nMajorPageFaults=%F\nMinorPageFaults=%R\nSwaps=%W\nForcedSwitches=%c\nWaitSwitches=%w\nInputs=%I\nOutputs=%O\nSocketReceived=%r\nSocketSent=%s\nSignals=%k' "$@"
     fi
     exec "$@"
-) < 'in put.dat' > '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std out.txt' 2> '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std.err'
-vmbatch_code=$?
+)
+vmbatch_result=$?
+[ "$vmbatch_code" -ne 0 ] || vmbatch_code=$vmbatch_result
+# What is done for its files and its record must not end half-way.
+trap '' TERM
 
 # Bytes; busybox's du may know blocks only.
 vmbatch_used=$(du -sb . 2> /dev/null)
@@ -129,13 +151,13 @@ cgroup)
     vmbatch_measure maxtotalmemory "${vmbatch_total:+($vmbatch_total + 1023)}" 1024 kB
     vmbatch_measure maxresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
     vmbatch_measure averageresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
-    for vmbatch_kind in user:user sys:kernel; do
+    for vmbatch_kind in user:User sys:Kernel; do
         vmbatch_time=$(vmbatch_read "$vmbatch_cpu/cpuacct.usage_${vmbatch_kind%:*}")
         if [ -n "$vmbatch_time" ]; then
-            vmbatch_measure "${vmbatch_kind#*:}time" "$vmbatch_time" 1000000000
+            vmbatch_measure "${vmbatch_kind#*:}Time" "$vmbatch_time" 1000000000 s
         else
             vmbatch_time=$(sed -n "s/^${vmbatch_kind%:*}[a-z]* //p" "$vmbatch_cpu/cpuacct.stat" 2> /dev/null)
-            vmbatch_measure "${vmbatch_kind#*:}time" "$vmbatch_time" "$(getconf CLK_TCK)"
+            vmbatch_measure "${vmbatch_kind#*:}Time" "$vmbatch_time" "$(getconf CLK_TCK)" s
         fi
     done
     arc-job-cgroup -m -d
@@ -156,8 +178,8 @@ KernelTime=${vmbatch_kernel}s
     rm -f "$vmbatch_times"
     ;;
 esac
-# In one write: whoever finds the exit code finds everything.
+# In one write: whoever finds the exit code finds everything. A-REX's information system knows times by these very letters.
 set -- $(date -u '+%s %Y%m%d%H%M%SZ')
-printf '%susedscratch=%s\nLRMSEndTime=%s\nwalltime=%s\nexitcode=%s\n' \
+printf '%susedscratch=%s\nLRMSEndTime=%s\nWallTime=%ss\nexitcode=%s\n' \
     "$vmbatch_record" "$vmbatch_used" "$2" "$(($1 - vmbatch_started))" "$vmbatch_code" >> "$vmbatch_diag"
 exit "$vmbatch_code"

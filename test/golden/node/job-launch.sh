@@ -32,19 +32,26 @@ cat >run-job <<'vmbatch-end'
 # Becomes the job: its process id is the group's and the session's.
 echo "$$" >pid.new
 mv pid.new pid
-directory=$PWD
-shell=$1
-shift
+case $1 in
+  # The shell of an account that nobody may log in with: it runs no job.
+  */nologin | */false)
+    shift
+    if [ -x /bin/bash ]; then set -- /bin/bash "$@"; else set -- /bin/sh "$@"; fi
+    echo "export SHELL=$1" >>environment
+    ;;
+esac
+exec <input >>out 9>&-
 # What this way into the guest has put into the environment is none of the job's.
 unset OLDPWD SHLVL SSH_CLIENT SSH_CONNECTION SSH_TTY MAIL
+# From here on all variables are the job's.
 . ./environment
-cd -- "$HOME" 2>/dev/null || cd /
+cd -- "$HOME" >/dev/null 2>&1 || cd /
 umask '0077'
-if [ ! -x "$shell" ]; then
-  echo "vmbatch: the guest has no shell $shell" >>"$directory/err"
+if [ ! -x "$1" ]; then
+  echo "vmbatch: the guest has no shell $1" >&2
   exit 254
 fi
-exec "$shell" "$@" <"$directory/input" >>"$directory/out" 2>>"$directory/err" 9>&-
+exec "$@"
 vmbatch-end
 cat >watch-over <<'vmbatch-end'
 # Waits for the job. Descriptor 9 keeps the FIFO open for as long as this lives. The traps keep this alive and,
@@ -53,10 +60,14 @@ trap : HUP INT TERM USR1 USR2
 setsid /bin/sh ./run-job "$@" 2>>err
 code=$?
 read -r job <pid
-# The mom's shell dies of a SIGTERM at once; what it started may have something to put in order first. Its time
-# is the batch system's kill delay: when that is over, so is the guest.
-while [ -e signalled ] && [ "$code" -gt 128 ] && kill -0 "-$job" 2>/dev/null; do
+# The mom's shell dies of a signal at once; what it started may have something to put in order first. If the signal
+# came from outside, its time is the batch system's kill delay: when that is over, so is the guest. A job that has
+# signalled itself (`kill 0`) gets some seconds. Codes above 192 are of no signal.
+looks=0
+while [ "$code" -gt 128 ] && [ "$code" -le 192 ] && kill -0 "-$job" 2>/dev/null; do
+  [ -e signalled ] || [ "$looks" -lt 50 ] || break
   sleep 0.1
+  looks=$((looks + 1))
 done
 kill -KILL "-$job" 2>/dev/null
 echo "$code $(wc -c <out) $(wc -c <err)" >exit.new

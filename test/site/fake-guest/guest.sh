@@ -67,17 +67,21 @@ MOUNTS
 }
 # Files of the system that the service changes, or that tell one machine from another.
 own_system_files() {
-  cp -p /etc/passwd /etc/group /etc/shadow /etc/shells /etc/hosts /etc/hostname /mnt/etc/ ||
-    fail 'copying system files'
+  # An /etc of its own, with links to what is the node's. Files mounted over the node's would not stay: when useradd on the
+  # node replaces /etc/passwd, the kernel takes away whatever is mounted on the old one, here as well. Links of the node's
+  # that lead upwards (../usr) are still right in /media.
+  mount --rbind /etc /media && ln -s /media/* /mnt/etc/ || fail 'making the guest an /etc of its own'
   for name in passwd group shadow shells hosts hostname; do
-    mount --bind "/mnt/etc/$name" "/etc/$name" || fail "giving the guest its own /etc/$name"
+    cp -p --remove-destination "/media/$name" /mnt/etc/ || fail "copying /etc/$name"
   done
+  rm -f /mnt/etc/os-release
   printf 'PRETTY_NAME="vmbatch fake guest"\nNAME="vmbatch fake guest"\nID=vmbatch-fake\n' >/mnt/etc/os-release
-  { printf 'MemTotal:       %8s kB\n' "$memory" && sed 1d /proc/meminfo; } >/mnt/etc/meminfo
+  mount --bind /mnt/etc /etc || fail 'giving the guest its own /etc'
+  { printf 'MemTotal:       %8s kB\n' "$memory" && sed 1d /proc/meminfo; } >/mnt/meminfo
   read -r uuid </proc/sys/kernel/random/uuid
-  printf '%s\n' "$uuid" >/mnt/etc/boot_id
-  mount --bind /mnt/etc/os-release /etc/os-release && mount --bind /mnt/etc/meminfo /proc/meminfo &&
-    mount --bind /mnt/etc/boot_id /proc/sys/kernel/random/boot_id || fail 'making the guest another machine'
+  printf '%s\n' "$uuid" >/mnt/boot_id
+  mount --bind /mnt/meminfo /proc/meminfo && mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id ||
+    fail 'making the guest another machine'
 }
 
 # A test may want a guest that takes its time.

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildBatchScript } from '../../../src/arc/batch-script.ts';
-import { diagExitCode } from '../../../src/arc/diag.ts';
+import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
 import type { Grami } from '../../../src/arc/grami.ts';
 import type { RuntimeEnvironment } from '../../../src/arc/runtime-environments.ts';
 import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
@@ -89,31 +89,46 @@ describe.each(SHELLS)('runtime environments in a guest that has only %s', (...sh
   it.each([
     ['1', '[ "$1" != 1 ]', ''],
     ['2', '[ "$1" != 2 ]', 'job\n'],
-    ['1', 'if then fi', ''],
-  ])('fail the job when stage %s fails (%s), and say so in its stderr', (stage, script, output) => {
-    const result = run('echo job; exit 0', [
-      runtime('ENV/BAD-1', script),
-      runtime('ENV/NEXT', 'echo "$1" >> next'),
-    ]);
-    expect(result.status).toBe(1);
-    const said = `Runtime ENV/BAD-1 stage ${stage} execution failed.\n`;
-    if (script === 'if then fi')
-      expect(result.stderr.toString()).toMatch(/runtime environment ended the job|BAD-1/);
-    else {
+  ])(
+    'fail the job when stage %s fails (%s), and say so in its stderr and for the end of the job',
+    (stage, script, output) => {
+      const result = run('echo job; exit 0', [
+        runtime('ENV/BAD-1', script),
+        runtime('ENV/NEXT', 'echo "$1" >> next'),
+      ]);
+      expect(result.status).toBe(1);
+      const said = `Runtime ENV/BAD-1 stage ${stage} execution failed.\n`;
       expect(result.stderr.toString()).toBe(said);
       expect(bench.file('std.err')).toBe(said);
-    }
-    expect(bench.diagText()).toMatch(/\nexitcode=1\n$/);
-    if (output !== '') expect(bench.file('std.out')).toBe(output);
-    const next = join(bench.session, 'next');
-    expect(existsSync(next) ? bench.file('next') : 'never').toBe(stage === '1' ? 'never' : '1\n');
+      expect(diagValue(bench.diag(), 'LRMSMessage')).toBe(said.trimEnd());
+      expect(bench.diagText()).toMatch(/\nexitcode=1\n$/);
+      if (output !== '') expect(bench.file('std.out')).toBe(output);
+      const next = join(bench.session, 'next');
+      expect(existsSync(next) ? bench.file('next') : 'never').toBe(stage === '1' ? 'never' : '1\n');
+    },
+  );
+
+  it.each([
+    ['exit 0', 1],
+    ['exit 9', 9],
+    // How that ends is the shell's choice.
+    ['if then fi', undefined],
+  ])('do not make a job succeed that never ran: %s', (script, code) => {
+    const result = run('echo job > ran', [runtime('QUITS', script)]);
+    expect(result.status).not.toBe(0);
+    if (code !== undefined) expect(result.status).toBe(code);
+    expect(diagExitCode(bench.diag())).toBe(result.status);
+    const said = 'Runtime QUITS stage 1 execution failed.';
+    expect(result.stderr.toString()).toContain(`${said}\n`);
+    expect(diagValue(bench.diag(), 'LRMSMessage')).toBe(said);
+    expect(() => bench.file('ran')).toThrow('ENOENT');
   });
 
-  it('do not make a job succeed that never ran', () => {
-    const result = run('echo job > ran', [runtime('QUITS', 'exit 0')]);
-    expect(result.status).toBe(1);
-    expect(result.stderr.toString()).toContain('vmbatch: a runtime environment ended the job');
-    expect(() => bench.file('ran')).toThrow('ENOENT');
+  it('are named when they end the job in stage 2, with the exit code that they chose', () => {
+    const result = run('echo job', [runtime('ENV/QUITS', '[ "$1" = 1 ] || exit 9')]);
+    expect(result.status).toBe(9);
+    expect(bench.file('std.out')).toBe('job\n');
+    expect(diagValue(bench.diag(), 'LRMSMessage')).toBe('Runtime ENV/QUITS stage 2 execution failed.');
   });
 
   it("may set the accounting's benchmark and instance in the guest, which then count", () => {
@@ -158,6 +173,27 @@ describe.each(SHELLS)('runtime environments in a guest that has only %s', (...sh
     expect(diagExitCode(bench.diag())).toBe(143);
   });
 
+  it.each([
+    ['goes on', 'sleep 0.4; return 0'],
+    ['fails', 'sleep 0.4; return 1'],
+  ])('do not start a job that was told to end in a stage 1 that %s, and record that', async (how, stage) => {
+    const script = buildBatchScript(bench.program('echo > ran'), CONFIGURATION, [
+      runtime('X', `if [ "$1" = 1 ]; then echo > begun; ${stage}; fi; echo "$RESULT" > cleaned`),
+    ]);
+    expect(await bench.terminate(script, () => existsSync(join(bench.session, 'begun')))).toBe(143);
+    expect(existsSync(join(bench.session, 'ran'))).toBe(false);
+    if (how === 'goes on') expect(bench.file('cleaned')).toBe('143\n');
+    expect(diagExitCode(bench.diag())).toBe(143);
+  });
+
+  it('may have functions of their own named as what the script uses to speak', () => {
+    const result = run('true', [runtime('X', 'printf() { echo mine; }')], { args: ['./none'] });
+    expect(result.status).toBe(1);
+    expect(bench.file('std.err')).toBe('Path "./none" does not seem to exist\n');
+    writeFileSync(join(bench.session, 'script'), '#!/bin/sh\nexit 6\n', { mode: 0o755 });
+    expect(run('true', [runtime('X', 'printf() { echo mine; }')], { args: ['./script'] }).status).toBe(6);
+  });
+
   it("run ARC's ENV/PROXY as it is: the proxy is known to the job, and the copied certificates go", () => {
     mkdirSync(join(bench.session, 'arc/certificates'), { recursive: true });
     writeFileSync(join(bench.session, 'user.proxy'), 'PROXY\n');
@@ -198,6 +234,11 @@ describe.each(SHELLS)('runtime environments in a guest that has only %s', (...sh
     expect(bench.file('std.out')).toBe(`${work}/ID\n${work}/tmp\n`);
     bench.execute(script, { PATH: bench.withoutBash });
     expect(bench.file('std.out')).toBe(`${bench.session}\n${work}/tmp\n`);
+    // As in ARC, the job's own variable comes before the guest's.
+    const environment = [{ name: 'WORKDIR', value: `${work}/of the $(job)` }];
+    const own = buildBatchScript({ ...job, environment }, CONFIGURATION, [], scratch);
+    bench.execute(own, { PATH: bench.withoutBash, WORKDIR: work });
+    expect(bench.file('std.out')).toBe(`${work}/of the $(job)/ID\n\n`);
   });
 });
 

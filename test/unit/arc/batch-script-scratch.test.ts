@@ -11,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildBatchScript } from '../../../src/arc/batch-script.ts';
@@ -18,6 +19,7 @@ import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
 import type { Grami } from '../../../src/arc/grami.ts';
 import { encodeBytes } from '../../../src/arc/text.ts';
 import { VmbatchError } from '../../../src/util/errors.ts';
+import { shellQuote } from '../../../src/util/quote.ts';
 import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
 
 describe.each(SHELLS)('a scratch directory under %s', (...shell) => {
@@ -118,6 +120,38 @@ describe.each(SHELLS)('a scratch directory under %s', (...shell) => {
     expect(diagExitCode(bench.diag())).toBe(143);
   });
 
+  it("leaves the mark of a submission where submit looks for it, with the batch job's id", () => {
+    writeFileSync(join(bench.session, '.vmbatch-submission'), 'token\n');
+    run(`ls -A > list; cat '${bench.session}/.vmbatch-submission' > copy; echo mine > .vmbatch-submission`, {
+      outputFiles: ['/'],
+    });
+    expect(bench.file('copy')).toBe('token\n7.vm\n');
+    expect(bench.file('list')).not.toContain('.vmbatch-submission');
+    expect(bench.file('.vmbatch-submission')).toBe('token\n7.vm\n');
+  });
+
+  it('gives the files back as they were, and does not start the job, when it is told to end while they are moved', async () => {
+    // In the site's option it may have no blank in its name.
+    const tool = join(tmpdir(), `vmbatch-move-${process.pid}`);
+    const moving = join(bench.root, 'moving');
+    rmSync(moving, { force: true });
+    writeFileSync(tool, `#!/bin/sh\necho > ${shellQuote(moving)}\nsleep 0.5\nexec mv "$@"\n`, {
+      mode: 0o755,
+    });
+    writeFileSync(join(bench.session, 'input'), 'x\n');
+    try {
+      const script = buildBatchScript(bench.program('echo > ran'), site({ moveTool: tool }));
+      expect(await bench.terminate(script, () => existsSync(moving))).toBe(143);
+    } finally {
+      rmSync(tool);
+    }
+    expect(listing(bench.session)).toContain('dump');
+    expect(bench.file('input')).toBe('x\n');
+    expect(listing(bench.session)).not.toContain('ran');
+    expect(bench.diagText()).toMatch(/\nexitcode=143\n$/);
+    expect(existsSync(join(scratch, 'ID'))).toBe(false);
+  });
+
   it('uses the move tool of the site, and fails the job with all of its files in place if that fails', () => {
     const configuration = site({ moveTool: 'cp -R' });
     run('echo x > result', { outputFiles: ['/result'] }, configuration);
@@ -125,19 +159,33 @@ describe.each(SHELLS)('a scratch directory under %s', (...shell) => {
     bench.reset();
     const failing = run('echo ran > ran', {}, site({ moveTool: 'false -x' }));
     expect(failing.status).toBe(1);
-    expect(failing.stderr.toString()).toContain("Failed to 'false -x' '");
+    const said = /^Failed to 'false -x' '.*\/session\/ID\/.*' to '.*\/local scratch\/ID'$/;
+    expect(diagValue(bench.diag(), 'LRMSMessage')).toMatch(said);
+    expect(failing.stderr.toString()).toContain("vmbatch: Failed to 'false -x' '");
     expect(listing(bench.session)).toContain('dump');
     expect(listing(bench.session)).not.toContain('ran');
     expect(bench.diagText()).toMatch(/\nexitcode=1\n$/);
+  });
+
+  it('fails the job when what it made cannot come back, and says so', () => {
+    const result = run(`mkdir -p '${bench.session}/taken/by'; echo x > taken`, {
+      outputFiles: ['/taken'],
+    });
+    expect(result.status).toBe(1);
+    expect(diagExitCode(bench.diag())).toBe(1);
+    expect(diagValue(bench.diag(), 'LRMSMessage')).toBe(
+      encodeBytes(`Failed to move the job's files from '${scratch}/ID' to '${bench.session}'`),
+    );
+    expect(readFileSync(join(scratch, 'ID', 'taken'), 'utf8')).toBe('x\n');
   });
 
   it('says why there is none, and the job does not run', () => {
     writeFileSync(scratch, 'a file');
     const result = run('echo ran > ran');
     expect(result.status).toBe(1);
-    expect(result.stderr.toString()).toContain(
-      `vmbatch: cannot make the scratch directory '${scratch}/ID' on `,
-    );
+    const said = `cannot make the scratch directory '${scratch}/ID' on `;
+    expect(result.stderr.toString()).toContain(`vmbatch: ${said}`);
+    expect(diagValue(bench.diag(), 'LRMSMessage')).toContain(encodeBytes(said));
     expect(existsSync(join(bench.session, 'ran'))).toBe(false);
     expect(bench.diagText()).toMatch(/\nexitcode=1\n$/);
   });
@@ -191,8 +239,10 @@ describe.each(SHELLS)('a scratch directory under %s', (...shell) => {
       const job = {
         ...bench.program('pwd; echo junk > junk; echo x > result'),
         ...{ sessionDirectory: session, stdout: `${session}/log/std.out`, stderr: `${session}/log/std.out` },
-        outputFiles: ['/result', '/log/std.out'],
+        outputFiles: ['/result', '/log/std.out', '/.vmbatch-submission'],
       };
+      // Staged in while the submission was under way; brought back it would tell of one that has ended.
+      writeFileSync(join(target, 'ID/.vmbatch-submission'), 'token\n');
       const script = buildBatchScript(job, configuration);
       expect(script).toContain(`#PBS -W stagein=${target}@ce.example.org:${session}\n`);
       expect(script).toContain(

@@ -63,6 +63,10 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
       { name: 'IFS', value: 'abc' },
       { name: 'UID', value: '77' },
       { name: 'OPTIND', value: 'none' },
+      ...['BASH_ALIASES', 'PIPESTATUS', 'BASH_SUBSHELL', 'BASH_COMPAT', 'BASH_XTRACEFD'].map((name) => ({
+        name,
+        value: '77',
+      })),
       { name: 'vmbatch_code', value: '9' },
       { name: 'vmbatch_time', value: 'gnu' },
       { name: 'HOME', value: '/elsewhere' },
@@ -96,9 +100,11 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
     const name = spawnSync('/bin/hostname', ['-f']).stdout.toString().trim();
     expect(diagValue(diag(), 'nodename')).toBe(name);
     expect(bench.diagText()).toMatch(/^WallTime=\d+\.\d+s$/m);
+    // A-REX's information system knows the name by its letters, and its accounting takes the last.
+    expect(bench.diagText()).toMatch(/\nWallTime=\d+s\nexitcode=7\n$/);
     for (const [key, pattern] of Object.entries({
       Processors: /^1$/,
-      walltime: /^\d+$/,
+      WallTime: /^\d+s$/,
       PageSize: /^4096B$/,
       UserTime: /^\d+\.\d+s$/,
       KernelTime: /^\d+\.\d+s$/,
@@ -117,9 +123,8 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
   it('measures with the shell where GNU time is not there', () => {
     const busy = 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exit 3';
     expect(execute(run(busy), WITHOUT_TIME).status).toBe(3);
-    expect(diagValue(diag(), 'walltime')).toMatch(/^\d+$/);
-    expect(diagValue(diag(), 'UserTime')).toMatch(/^\d+s$/);
-    expect(diagValue(diag(), 'KernelTime')).toMatch(/^\d+s$/);
+    for (const key of ['WallTime', 'UserTime', 'KernelTime'])
+      expect(bench.diagText()).toMatch(new RegExp(`^${key}=\\d+s$`, 'm'));
     expect(diagExitCode(diag())).toBe(3);
   });
 
@@ -141,13 +146,42 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
     [['./plain'], 126, 'Cannot run ./plain: it is not executable\n'],
     [['./bad'], 1, 'Cannot run ./bad: /no/such/interpreter: not found\n'],
     [['./env'], 1, 'Cannot run ./env: nosuchprogram: not found\n'],
-  ])('says why it cannot run %j', (args, status, said) => {
-    writeFileSync(join(session, 'plain'), '#!/bin/sh\n', { mode: 0o644 });
-    writeFileSync(join(session, 'bad'), '#! /no/such/interpreter -x\n', { mode: 0o755 });
-    writeFileSync(join(session, 'env'), '#!/usr/bin/env nosuchprogram\n', { mode: 0o755 });
-    expect(execute(grami({ args })).status).toBe(status);
-    expect(file('std.err')).toBe(said);
-    expect(diagExitCode(diag())).toBe(status);
+    [['./closed'], 1, 'Cannot run ./closed: ./plain: not found\n'],
+  ])(
+    'says why it cannot run %j, to whoever reads stderr and for the end of the job',
+    (args, status, said) => {
+      writeFileSync(join(session, 'plain'), '#!/bin/sh\n', { mode: 0o644 });
+      writeFileSync(join(session, 'bad'), '#! /no/such/interpreter -x\n', { mode: 0o755 });
+      writeFileSync(join(session, 'env'), '#!/usr/bin/env nosuchprogram\n', { mode: 0o755 });
+      writeFileSync(join(session, 'closed'), '#!./plain\n', { mode: 0o755 });
+      expect(execute(grami({ args })).status).toBe(status);
+      expect([file('std.out'), file('std.err')]).toEqual(['', said]);
+      expect(diagExitCode(diag())).toBe(status);
+      expect(diagValue(diag(), 'LRMSMessage')).toBe(said.trimEnd());
+    },
+  );
+
+  it("keeps what the job's environment makes of our own programs out of the job's stderr", () => {
+    const environment = [
+      { name: 'LD_PRELOAD', value: '/nonexistent.so' },
+      { name: 'LC_ALL', value: 'xx_XX.UTF-8' },
+    ];
+    const complaint = /^ERROR: ld\.so: object '\/nonexistent\.so' .*\n$/;
+    const result = execute(grami({ args: ['/bin/true'], environment }), WITHOUT_TIME);
+    expect(result.status).toBe(0);
+    expect(file('std.err')).toMatch(complaint);
+    expect(result.stderr.toString()).toContain('/nonexistent.so');
+    writeFileSync(join(session, 'bad'), '#!/no/such/interpreter\n', { mode: 0o755 });
+    execute(grami({ args: ['./bad'], environment }));
+    expect(file('std.err')).toBe('Cannot run ./bad: /no/such/interpreter: not found\n');
+  });
+
+  it('does not run a job whose stdin is not there', () => {
+    const result = execute({ ...run('echo ran > ran'), stdin: 'none' });
+    expect(result.status).not.toBe(0);
+    expect(result.stderr.toString()).toContain('none');
+    expect(existsSync(join(session, 'ran'))).toBe(false);
+    expect(diagExitCode(diag())).toBe(result.status);
   });
 
   it('runs a script without an interpreter line, and a name without a slash from the session directory', () => {
@@ -166,9 +200,11 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
   it('still runs the job when the .diag cannot be written, and says so', () => {
     rmSync(`${session}.diag`);
     mkdirSync(`${session}.diag`);
-    const result = execute(run('exit 5'), WITHOUT_TIME);
-    expect(result.status).toBe(5);
-    expect(result.stderr.toString()).toContain(`vmbatch: cannot write ${session}.diag`);
+    for (const configuration of [WITHOUT_TIME, CONFIGURATION]) {
+      const result = execute(run('exit 5'), configuration);
+      expect(result.status).toBe(5);
+      expect(result.stderr.toString()).toContain(`vmbatch: cannot write ${session}.diag`);
+    }
   });
 
   it('records the end of a job that was killed by SIGTERM', async () => {
@@ -178,6 +214,16 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
     );
     expect(code).toBe(143);
     expect(diagExitCode(diag())).toBe(143);
+  });
+
+  it('does not start a job that is told to end before, and records that', async () => {
+    const ready = join(bench.root, 'ready');
+    rmSync(ready, { force: true });
+    const slow = { ...CONFIGURATION, nodeNameCommand: `echo > '${ready}'; sleep 0.4; echo late` };
+    const code = await bench.terminate(buildBatchScript(run('echo > ran'), slow), () => existsSync(ready));
+    expect(code).toBe(143);
+    expect(existsSync(join(session, 'ran'))).toBe(false);
+    expect(bench.diagText()).toMatch(/^LRMSStartTime=\d{14}Z\n(.*\n)*exitcode=143\n$/m);
   });
 
   it('tells the node once for each slot, as TORQUE names it, and the nodes if the job asked for several', () => {
@@ -218,11 +264,11 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
       'maxtotalmemory=4kB',
       'maxresidentmemory=3kB',
       'averageresidentmemory=3kB',
-      'usertime=12',
-      'kerneltime=2',
+      'UserTime=12s',
+      'KernelTime=2s',
     ])
       expect(bench.diagText().split('\n')).toContain(line);
-    expect(bench.diagText()).not.toContain('UserTime');
+    expect(bench.diagText()).not.toContain('CPUUsage');
     expect(readFileSync(join(cgroup, 'calls'), 'utf8')).toBe('-m -n ID\n-c -n ID\n-m -d\n-c -d\n');
   });
 

@@ -124,6 +124,26 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('stage 0
     expect(grami.runtimes[0]?.options).toEqual([bytes]);
   });
 
+  it('passes by a dummy, a link to /dev/null, asked for or by default', async () => {
+    provide('ENV/X', 'RUNTIME_X=ran\n');
+    for (const [where, name] of [
+      ['enabled', 'DUMMY'],
+      ['default', 'EVERY'],
+    ] as const) {
+      mkdirSync(join(root, 'rte', where), { recursive: true });
+      symlinkSync('/dev/null', join(root, 'rte', where, name));
+    }
+    const { variables } = await stageZero({ runtimes: ['DUMMY', 'ENV/X'], shell });
+    expect(variables.get('RUNTIME_X')).toBe('ran');
+  });
+
+  it('tells of one that another asked for and that is a folder, that it is missing', async () => {
+    provide('ENV/X', 'joboption_runtime_1=ENV\n');
+    await expect(stageZero({ runtimes: ['ENV/X'], shell })).rejects.toMatchObject({
+      code: 'runtime-environment-missing',
+    });
+  });
+
   it('is not misled by values that look like variables', async () => {
     provide(
       'ENV/X',
@@ -265,6 +285,15 @@ SOMETHING_ELSE=1
       }
     };
     await expect.poll(state).toMatch(/^(gone|Z)$/);
+  });
+
+  it('names one that prints too much', async () => {
+    provide('ENV/LOUD', 'head -c 70000000 /dev/zero; sleep 30\n');
+    await expect(stageZero({ runtimes: ['ENV/LOUD'] })).rejects.toMatchObject({
+      fault: 'job',
+      code: 'stage-zero-failed',
+      message: 'the runtime environment "ENV/LOUD", stage 0, printed more than 64 MiB',
+    });
   });
 
   it('does not wait for what a script leaves in the background', async () => {
@@ -472,10 +501,16 @@ describe('resolveRuntimes', () => {
     expect(resolve()).toEqual([]);
   });
 
-  it.each(['ENV/NONE', 'ENV/BROKEN', 'ENV'])('refuses the missing %s', (name) => {
+  it.each(['ENV/NONE', 'ENV/BROKEN', 'ENV'])('refuses the missing %s as the fault of the job', (name) => {
     mkdirSync(join(root, 'rte/enabled/ENV'), { recursive: true });
     symlinkSync('/nonexistent', join(root, 'rte/enabled/ENV/BROKEN'));
-    expect(() => resolve(name)).toThrow(name);
+    expect(() => resolve(name)).toThrow(
+      expect.objectContaining({
+        fault: 'job',
+        code: 'runtime-environment-missing',
+        message: expect.stringContaining(`"${name}"`),
+      }),
+    );
   });
 
   it('says whose fault a missing one is, and what to do', () => {
@@ -500,7 +535,6 @@ describe('resolveRuntimes', () => {
       'at most 1048576',
     ],
     ['a FIFO', (path: string) => execFileSync('/usr/bin/mkfifo', [path]), 'is not a regular file'],
-    ['a folder', (path: string) => mkdirSync(path), 'is not a regular file'],
   ])('refuses %s', (_, make, expected) => {
     mkdirSync(join(root, 'rte/enabled'), { recursive: true });
     make(join(root, 'rte/enabled/X'));

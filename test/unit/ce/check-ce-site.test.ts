@@ -30,6 +30,14 @@ const FAULTS: Fault[] = [
     () => chmodSync(ce.at('bin/qsub'), 0o644),
   ],
   [
+    'the server answers with nothing',
+    'server',
+    'warning',
+    /qstat -B -f says nothing/,
+    /log of the server/,
+    () => ce.edit('server', /.*/s, ''),
+  ],
+  [
     'the queue does not exist',
     'queues',
     'failed',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { manyJobs } from './info-answers.ts';
-import { queueOf, type Site } from './info-site.ts';
+import { describeSite, queueOf, type Site } from './info-site.ts';
 
 describe('limits of a queue', () => {
   it('are published in seconds, with those of the server where the queue has none', async () => {
@@ -72,6 +72,27 @@ describe('free CPUs of a user', () => {
     const ask = { queues: { vmalice: { users: ['alice'], totalcpus: '8' } }, jobs: [] };
     const queue = await queueOf({ jobs: running, nodes, ask });
     expect(queue).toMatchObject({ totalcpus: 8, freeslots: 5, users: { alice: { freecpus: { 5: 0 } } } });
+  });
+});
+
+describe('running', () => {
+  const jobs = [
+    { id: '1.vm', hosts: 'n1/0-7' },
+    { id: '2.vm', state: 'E', hosts: 'n1/8-10' },
+    { id: '3.vm', hosts: 'n1/11-14', user: 'bob' },
+    { id: '4.vm', state: 'Q', nodes: '1:ppn=2' },
+  ];
+
+  it("counts A-REX's own jobs, as ARC subtracts them, and the CPUs of the others", async () => {
+    const ask = { queues: { vmalice: { users: ['alice'] } }, jobs: ['1.vm', '2.vm', '4.vm', 'gone.vm'] };
+    const info = await describeSite({ jobs, ask, nodes: [{ name: 'n1', slots: 16, jobs: '0-14/1.vm' }] });
+    expect(info.queues['vmalice']).toMatchObject({ running: 2 + 4, freeslots: 1 });
+    expect(info.cluster).toMatchObject({ usedcpus: 15 });
+  });
+
+  it('counts CPUs where nobody says which jobs are his', async () => {
+    const ask = { queues: { vmalice: { users: [] } }, jobs: [] };
+    expect(await queueOf({ jobs, ask })).toMatchObject({ running: 15 });
   });
 });
 

@@ -51,6 +51,13 @@ describe('information', () => {
     expect(torque.calls()).toHaveLength(4);
   });
 
+  it('says so when TORQUE names no queue', async () => {
+    torque.answer('qstat-Q', { stdout: '' });
+    torque.answer('pbsnodes', { stdout: pbsnodesAnswer([{ name: 'n1' }]) });
+    const info = await information(torqueAt(torque.binPath), conf);
+    expect(info.problems).toEqual([expect.stringContaining('qstat -Q -f: names no queue')]);
+  });
+
   it('takes the queues of arc.conf and all of their jobs if nobody asks', async () => {
     torque.answer('qstat', {
       stdout: qstatAnswer([{ id: '1.vm' }, { id: '2.vm', queue: 'other' }, { id: '3.vm', state: 'C' }]),

@@ -28,6 +28,17 @@ afterEach(() => {
   torque.remove();
 });
 
+it('info says nothing that XML does not have', async () => {
+  writeFileSync(conf, `[lrms]\nlrms=vmbatch main\npbs_bin_path=${torque.binPath}\n[queue:main]\n`);
+  torque.answer('qstat-Q', { stdout: 'Queue: main\n    queue_type = Execution\n' });
+  torque.answer('qstat', {
+    stdout:
+      '<Data><Job><Job_Id>1.vm</Job_Id><job_state>Q</job_state><queue>main</queue><comment>a&#27;b\x01\ufffe</comment></Job></Data>',
+  });
+  await infoMain(['--config', conf]);
+  expect(JSON.parse(written.stdout).jobs['1.vm'].comment).toEqual(['LRMS: a?b??']);
+});
+
 describe.each([
   [
     'a bad option of vmbatch',

@@ -10,7 +10,7 @@ import {
 const done = (
   ownExitCode: number | undefined,
   exitStatus: number | 'none' | 'forgotten',
-  more: { cancelled?: boolean; lastWords?: string; deletedBy?: string } = {},
+  more: { cancelled?: boolean; lastWords?: string; deletedBy?: string; ownMessage?: string } = {},
 ) =>
   renderLrmsDone(
     outcomeOf({
@@ -21,6 +21,7 @@ const done = (
           : { exitStatus: exitStatus === 'none' ? undefined : exitStatus, deletedBy: more.deletedBy },
       cancelled: more.cancelled ?? false,
       lastWords: more.lastWords,
+      ownMessage: more.ownMessage,
     }),
   ).trimEnd();
 
@@ -119,19 +120,52 @@ describe('outcomeOf', () => {
   });
 });
 
+describe("outcomeOf with a reason from the job's script", () => {
+  const ownMessage = 'Runtime ENV/X stage 1 execution failed.';
+
+  it('gives it instead of the bare code of a failed job', () => {
+    expect(done(1, 1, { ownMessage })).toBe(`1 ${ownMessage}`);
+    expect(done(9, 'forgotten', { ownMessage })).toBe(`9 ${ownMessage}`);
+    expect(done(1, 1, { ownMessage: ' \t ' })).toBe('1 Job exited with code 1');
+  });
+
+  it('does not let it speak for TORQUE, or of a job that went well', () => {
+    expect(done(0, 0, { ownMessage })).toBe('0');
+    expect(done(1, -11, { ownMessage })).toBe('1 Job was killed: it exceeded its wall-clock time limit');
+    expect(done(143, 271, { ownMessage })).toBe('271 Job was deleted from the batch system (qdel)');
+  });
+
+  it("bounds it, and reads its bytes as UTF-8: the file is the user's own", () => {
+    expect(done(1, 1, { ownMessage: 'x'.repeat(100_000) }).length).toBeLessThan(350);
+    expect(done(1, 1, { ownMessage: Buffer.from('Path "é"\x1b[2J').toString('latin1') })).toBe(
+      '1 Path "é" [2J',
+    );
+  });
+});
+
 describe('renderLrmsDone', () => {
   it('is one line, whatever the text holds', () => {
     expect(renderLrmsDone({ code: 1, text: 'a\n0 b\r\x1b[31m' })).toBe('1 a 0 b [31m\n');
+    expect(renderLrmsDone({ code: 1, text: 'é \ufffe \ud800 \uffff' })).toBe('1 é ? ? ?\n');
+    expect(refusalOf('250 \xc3\xa9 \xef\xbf\xbe').text).toBe('é ?');
   });
 });
 
 describe('lastWordsOf', () => {
+  it('takes what TORQUE says of a kill before all others', () => {
+    const why = '=>> PBS: job killed: walltime 52 exceeded limit 12';
+    expect(lastWordsOf(`=>> PBS: earlier\n${why}\nvmbatch: node fault: later\nmore\nTerminated\n`)).toBe(why);
+  });
+
   it('takes the last line, or the last fault of ours with its hint behind it', () => {
     expect(lastWordsOf('one\n two \n\n')).toBe('two');
+    expect(lastWordsOf('one\n[... 42 bytes left out ...]\n')).toBe('one');
     expect(lastWordsOf('vmbatch: node fault: no disk [x]\nvmbatch: what to do: y\n')).toBe(
       'vmbatch: node fault: no disk [x]',
     );
     expect(lastWordsOf('\n \n')).toBeUndefined();
+    expect(lastWordsOf('why\nKilled\nTerminated\n')).toBe('why');
+    expect(lastWordsOf('Terminated\n')).toBeUndefined();
     expect(lastWordsOf('x'.repeat(1000))?.length).toBe(300);
   });
 });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { scanOnce } from '../../../src/ce/scan.ts';
 import {
+  belongsTo,
   calls,
   control,
   controlFile,
@@ -12,9 +13,11 @@ import {
   passes,
   put,
   qstat,
+  ROOT,
   session,
   status,
   torque,
+  USER,
   useScanSite,
 } from './scan-site.ts';
 
@@ -30,8 +33,8 @@ beforeEach(async () => {
 });
 
 /** What TORQUE says of the job, in the list and when it is asked for it. */
-function knownAs(state: string): void {
-  qstat({ id: '1.vm', state });
+function knownAs(state: string, more = belongsTo('1')): void {
+  qstat({ id: '1.vm', state, more });
   torque.answer('qstat-job', { stdout: readFileSync(join(torque.directory, 'qstat.out'), 'utf8') });
 }
 
@@ -62,12 +65,53 @@ describe('scan, when A-REX let go of a job that TORQUE still has', () => {
       expect(log.join('\n')).toContain(
         'A-REX is done with it, but batch job 1.vm is still there: deleting it',
       );
-      expect(log.join('\n')).toContain('could not connect to MOM; trying again');
+      expect(log.join('\n')).toContain(
+        '(qdel exited with 224: qdel: Server could not connect to MOM); trying again',
+      );
       knownAs('C');
       await passes(2);
       expect(deletions().length).toBe(2);
     },
   );
+
+  it.each([
+    ['of another account', () => belongsTo('1', 'root')],
+    ['of another grid job', () => belongsTo('2')],
+    ['that was not submitted by A-REX', () => belongsTo('1').replace('.comment', '.e1')],
+    ['whose owner no account here is', () => belongsTo('1', 'no-such-account')],
+  ])('leaves alone a batch job %s, and says so once', async (_, more) => {
+    moveTo('finished', 'FINISHED');
+    knownAs('R', more());
+    await passes(2);
+    expect(deletions()).toEqual([]);
+    expect(log.filter((line) => line.includes('job 1: batch job 1.vm'))).not.toEqual([]);
+  });
+
+  it('leaves alone a batch job that another grid job waits for', async () => {
+    gridJob('2', { localId: '1.vm' });
+    moveTo('finished', 'FINISHED');
+    await passes(2);
+    expect(deletions()).toEqual([]);
+  });
+
+  it.runIf(ROOT)('deletes with the user and group of the job only', async () => {
+    writeFileSync(
+      join(torque.binPath, 'qdel'),
+      `#!/bin/sh\necho "$(id -u) $(id -g) $(id -G) $*" >> ${torque.directory}/calls\n`,
+    );
+    moveTo('finished', 'FINISHED');
+    await passes(1);
+    expect(calls()).toContain(`${USER.uid} ${USER.gid} ${USER.gid} 1.vm`);
+  });
+
+  it('deletes nothing for a job whose files belonged to root', async () => {
+    const file = join(control, 'vmbatch-scan.state');
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/\["1","1.vm",\d+,\d+/, '["1","1.vm",0,0'));
+    moveTo('finished', 'FINISHED');
+    await passes(2);
+    expect(deletions()).toEqual([]);
+    expect(log.filter((line) => line.includes('is left alone'))).toHaveLength(1);
+  });
 
   it('leaves alone what TORQUE does not know any more', async () => {
     moveTo('finished', 'FINISHED');
@@ -117,6 +161,44 @@ describe('scan, when A-REX let go of a job that TORQUE still has', () => {
     letTimePass();
     await passes(1);
     expect(deletions()).toEqual(['qdel|1.vm']);
+  });
+
+  it('deletes nothing when many jobs vanish at once, and names them', async () => {
+    for (const id of ['2', '3', '4']) gridJob(id);
+    knownAs('R');
+    await passes(1);
+    for (const id of ['1', '2', '3', '4']) {
+      rmSync(status(id));
+      rmSync(controlFile(id, 'local'));
+    }
+    await passes(1);
+    letTimePass();
+    await passes(2);
+    expect(deletions()).toEqual([]);
+    expect(calls().filter((call) => call.startsWith('qstat|-x 1.vm'))).toEqual([]);
+    expect(log.filter((line) => line.includes('4 jobs vanished at once'))).toEqual([
+      expect.stringContaining('qdel 1.vm 2.vm 3.vm 4.vm'),
+    ]);
+  });
+
+  it('takes jobs for there when the other kind of control directory appears beside theirs', async () => {
+    mkdirSync(join(control, 'jobs'));
+    await passes(1);
+    letTimePass();
+    await passes(1);
+    expect(deletions()).toEqual([]);
+    put(`${session('1')}.diag`, 'exitcode=0\n');
+    knownAs('C');
+    expect(await passes(1)).toEqual(['1']);
+  });
+
+  it('finds a job of the old kind in the folders where all others are of the new one', async () => {
+    for (const id of ['a', 'b', 'c']) writeFileSync(join(control, 'processing', `${id}.status`), 'SUBMIT');
+    moveTo('restarting', 'INLRMS');
+    await passes(1);
+    letTimePass();
+    await passes(1);
+    expect(deletions()).toEqual([]);
   });
 
   it('takes a control directory that is out of sight for no end of its jobs', async () => {

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type ScanOptions, scan, scanOnce } from '../../../src/ce/scan.ts';
+import { Scanner } from '../../../src/ce/scan-pass.ts';
 import {
   calls,
   control,
@@ -299,6 +300,26 @@ describe('scan with the log of TORQUE', () => {
     expect(await passes(2, { logDirectory: logs })).toEqual([]);
     ended(0, { job: '2.vm' });
     expect(await scanOnce(withLog())).toEqual(['1']);
+  });
+
+  it('gets signals through while it reads a log that is far ahead, and then reports what it told', async () => {
+    gridJob('1', { record: 'exitcode=0\n' });
+    qstat({ id: '1.vm', state: 'R' });
+    ended(0);
+    // Some reads' worth of other people's jobs, and more of them than are remembered.
+    const noise = Array.from(
+      { length: 60_000 },
+      (_, at) =>
+        `11/22/2026 09:17:17.155;256;PBS_Server.1;Job;${at + 100}.vm;enqueuing into vmalice, state 1 hop 1\n`,
+    );
+    for (let part = 0; part < 3; part++) appendFileSync(join(logs, '20261122'), noise.join(''));
+    const scanner = new Scanner(withLog());
+    expect(await scanner.pass()).toEqual([]);
+    expect(scanner.isBehind).toBe(true);
+    while (scanner.isBehind) await scanner.pass();
+    stop.abort();
+    await scanner.end();
+    expect(done('1')).toBe('0\n');
   });
 
   it('takes no job for gone when the folder is another one all of a sudden', async () => {

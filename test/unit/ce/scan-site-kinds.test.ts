@@ -9,13 +9,16 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { diagValue } from '../../../src/arc/diag.ts';
 import { scanOnce } from '../../../src/ce/scan.ts';
+import { logDuration } from '../../../src/ce/submission-perflog.ts';
 import { run } from '../../../src/util/run.ts';
 import {
   calls,
@@ -98,9 +101,80 @@ describe('scan in different control directories', () => {
     );
     await passes(1, { perflogDirectory: join(torque.directory, 'nowhere') });
   });
+
+  it('writes performance logs into no file of others, and waits for none', async () => {
+    const logs = join(torque.directory, 'perf');
+    mkdirSync(logs);
+    const secret = join(torque.directory, 'secret');
+    writeFileSync(secret, 'as it was');
+    const day = new Date();
+    const two = (number: number) => String(number).padStart(2, '0');
+    const system = `system${day.getFullYear()}-${two(day.getMonth() + 1)}-${two(day.getDate())}.perflog`;
+    symlinkSync(secret, join(logs, system));
+    linkSync(secret, join(logs, 'backends.perflog'));
+    gridJob('1');
+    qstat({ id: '1.vm', state: 'R' });
+    await passes(1, { perflogDirectory: logs });
+    rmSync(join(logs, 'backends.perflog'));
+    await run('mkfifo', [join(logs, 'backends.perflog')]);
+    await passes(1, { perflogDirectory: logs });
+    logDuration(logs, 'JobSubmission', 0);
+    expect(readFileSync(secret, 'utf8')).toBe('as it was');
+    expect(readFileSync(join(logs, 'submission.perflog'), 'utf8')).toContain('JobSubmission');
+    rmSync(join(logs, 'submission.perflog'));
+    symlinkSync(secret, join(logs, 'submission.perflog'));
+    logDuration(logs, 'JobSubmission', 0);
+    expect(readFileSync(secret, 'utf8')).toBe('as it was');
+  });
+
+  it('reports flat and nested jobs that are there at the same time', async () => {
+    const nested = 'abcdefghijkl';
+    const folder = join(control, 'jobs/abc/def/ghi/jkl');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(control, 'processing', `${nested}.status`), 'INLRMS');
+    put(join(folder, 'local'), `localid=9.vm\nsessiondir=${session(nested)}\n`);
+    put(`${session(nested)}.diag`, 'exitcode=5\n');
+    for (const id of ['1', '2']) gridJob(id, { record: 'exitcode=0\n' });
+    qstat(...['1', '2', '9'].map((id) => ({ id: `${id}.vm`, state: 'C', exitStatus: 0 })));
+    expect((await passes(1)).sort()).toEqual(['1', '2', nested]);
+    expect(readFileSync(join(folder, 'lrms_done'), 'utf8')).toBe('5 Job exited with code 5\n');
+  });
+
+  it('tells A-REX at its start, in the one call, of a job that was reported by a scan which then was killed', async () => {
+    for (const id of ['1', '2', '3']) gridJob(id, { record: 'exitcode=0\n' });
+    qstat(...['1', '2', '3'].map((id) => ({ id: `${id}.vm`, state: 'R' })));
+    await passes(1);
+    // Files that are made in the very tick of the clock in which the state was saved look older than they are.
+    await setTimeout(50);
+    put(controlFile('1', 'lrms_done'), '0\n');
+    put(controlFile('2', 'lrms_done'), '0\n');
+    writeFileSync(join(control, 'processing/job.2.status'), 'FINISHING');
+    put(controlFile('3', 'lrms_done.999999999.tmp'), '0');
+    put(controlFile('3', `lrms_done.${process.pid}.tmp`), '0');
+    qstat({ id: '3.vm', state: 'C', exitStatus: 0 });
+    expect(await passes(1)).toEqual(['3']);
+    expect(calls().filter((call) => call.startsWith('gm-kick'))).toEqual([
+      `gm-kick|-j 1 -j 3 ${control}/job.3.local`,
+    ]);
+    expect(readdirSync(control).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
 });
 
 describe('scan and what users put in its way', () => {
+  it("tells nothing of a batch job that is not the grid job's own", async () => {
+    gridJob('1', { localId: '777.vm' });
+    gridJob('2', { localId: '777.vm', record: 'exitcode=0\n' });
+    qstat({
+      ...{ id: '777.vm', state: 'C', exitStatus: 42 },
+      more: '<exec_host>n7/0</exec_host><Error_Path>ce:/home/victim/secret.e777</Error_Path>',
+    });
+    expect((await passes(1)).sort()).toEqual(['1', '2']);
+    expect(done('1')).toMatch(/^-1 Job was lost/);
+    expect(done('2')).toBe('0\n');
+    for (const id of ['1', '2']) expect(JSON.stringify(diag(id))).not.toMatch(/42|n7/);
+    expect(log.join('\n')).toContain('batch job 777.vm is not its own');
+  });
+
   it('shows a failure to accounting although the job says that all went well', async () => {
     gridJob('1', { record: 'exitcode=0\n' });
     qstat({ id: '1.vm', state: 'C', exitStatus: -11 });

@@ -1,4 +1,5 @@
 // A control directory with jobs, their sessions and a batch server, for tests of scan: all of it generated.
+import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
@@ -12,6 +13,9 @@ export const ROOT = process.getuid?.() === 0;
 export const USER = ROOT
   ? { uid: 65534, gid: 65534 }
   : { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+
+/** The name of that account. */
+const USER_NAME = execFileSync('id', ['-nu', String(USER.uid)], { encoding: 'utf8' }).trim();
 
 export let torque: FakeTorque;
 export let control: string;
@@ -80,6 +84,10 @@ export function gridJob(
   put(`${session(id)}.diag`, record);
   put(`${session(id)}.comment`, comment);
 }
+
+/** What TORQUE says of the batch job of a grid job: whose it is, and where its output goes. */
+export const belongsTo = (gridId: string, user = USER_NAME) =>
+  `<Job_Owner>${user}@ce</Job_Owner><Error_Path>ce:${session(gridId)}.comment</Error_Path>`;
 
 export function qstat(...jobs: { id: string; state: string; exitStatus?: number; more?: string }[]): void {
   const elements = jobs.map(

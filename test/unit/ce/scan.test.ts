@@ -65,6 +65,17 @@ describe('scan', () => {
     ]);
   });
 
+  it("tells the reason that the job's own script wrote down", async () => {
+    gridJob('1', {
+      record: `LRMSMessage=Runtime ENV/X stage 1 execution failed.\n${RECORD}`,
+      comment: 'other\n',
+    });
+    qstat({ id: '1.vm', state: 'C', exitStatus: 7 });
+    await scanOnce(options());
+    expect(done('1')).toBe('7 Runtime ENV/X stage 1 execution failed.\n');
+    expect(diagValue(diag('1'), 'LRMSMessage')).toBe('Runtime ENV/X stage 1 execution failed.');
+  });
+
   it("fills in TORQUE's figures for a job that did not get to writing its own", async () => {
     gridJob('1', { comment: '=>> PBS: job killed: walltime 52 exceeded limit 12\n' });
     qstat({ id: '1.vm', state: 'C', exitStatus: -11, more: TORQUE_RECORD });
@@ -172,6 +183,33 @@ describe('scan', () => {
     expect(await scanOnce(options())).toEqual([]);
     expect(done('1')).toBeUndefined();
     expect(log).toEqual([expect.stringContaining('qstat for all jobs: the server knows no such job')]);
+  });
+
+  it('lets no id that TORQUE refuses hide the ends of other jobs', async () => {
+    for (const id of ['1', '2', '3', '4', '5']) gridJob(id, { record: 'exitcode=0\n' });
+    qstat();
+    writeFileSync(
+      join(torque.binPath, 'qstat'),
+      `#!/bin/sh
+shift
+case " $* " in *' 3.vm '*) echo 'qstat: illegally formed job identifier' >&2; exit 1 ;; esac
+[ $# = 0 ] || printf '<Data>'
+for id; do printf '<Job><Job_Id>%s</Job_Id><job_state>C</job_state></Job>' "$id"; done
+[ $# = 0 ] || printf '</Data>'
+`,
+    );
+    expect((await passes(3)).sort()).toEqual(['1', '2', '4', '5']);
+    expect(log.filter((line) => line.includes('illegally formed'))).toEqual([
+      expect.stringContaining('(3.vm)'),
+    ]);
+  });
+
+  it('asks a server that is away once, not for each job', async () => {
+    for (const id of ['1', '2', '3', '4']) gridJob(id);
+    qstat();
+    torque.answer('qstat-job', { exitCode: 111 });
+    await passes(3);
+    expect(calls().filter((call) => call.startsWith('qstat|-x '))).toHaveLength(1);
   });
 
   it('never gives qstat an id that TORQUE cannot have given', async () => {

@@ -26,18 +26,23 @@ beforeEach(() => {
   session = join(root, 'session');
   mkdirSync(session);
   grami = join(root, 'job.ID.grami');
-  writeFileSync(
-    grami,
-    `joboption_directory='${session}'\njoboption_controldir='${root}'\njoboption_gridid='ID'\njoboption_arg_0='./x'\n`,
-  );
+  writeGrami();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-type Answer = Partial<RunResult>;
+function writeGrami(more = ''): void {
+  writeFileSync(
+    grami,
+    `joboption_directory='${session}'\njoboption_controldir='${root}'\njoboption_gridid='ID'\njoboption_arg_0='./x'\n${more}`,
+  );
+}
+
+/** An error is thrown. */
+type Answer = Partial<RunResult> | Error;
 
 interface Attempts {
   result: Promise<Submission>;
-  /** `qsub TOKEN`, `qstat`, in order. */
+  /** `qsub TOKEN`, `qstat`, `qstat ID`, in order. */
   calls: string[];
   /** Milliseconds of each pause. */
   pauses: number[];
@@ -46,7 +51,10 @@ interface Attempts {
 
 /** A submission with these answers of qsub and qstat, the last of each for ever; `TOKEN` in one is the token that qsub got
  * last. Its clock runs only in pauses; patience is ten minutes. */
-function attempts({ qsub = [], qstat = [{}] }: { qsub?: Answer[]; qstat?: Answer[] }): Attempts {
+function attempts(
+  { qsub = [], qstat = [{}] }: { qsub?: Answer[]; qstat?: Answer[] },
+  asRead = loadGramiAndValues(grami),
+): Attempts {
   const calls: string[] = [];
   const pauses: number[] = [];
   let [time, token, log] = [0, 'none', ''];
@@ -54,7 +62,7 @@ function attempts({ qsub = [], qstat = [{}] }: { qsub?: Answer[]; qstat?: Answer
   const next = (program: 'qsub' | 'qstat') =>
     (left[program].length > 1 ? left[program].shift() : left[program][0]) ?? {};
   const result = submit({
-    ...loadGramiAndValues(grami),
+    ...asRead,
     configuration: parseArcConfiguration(
       '[lrms]\nlrms=vmbatch main\n[custom:vmbatch]\nsubmit_patience=10min\n',
       'arex.cfg',
@@ -75,11 +83,13 @@ function attempts({ qsub = [], qstat = [{}] }: { qsub?: Answer[]; qstat?: Answer
       run: async (file, args, options) => {
         const program = file === 'qsub' ? 'qsub' : 'qstat';
         token = program === 'qsub' ? (args[1]?.split('=')[1] ?? '') : token;
-        calls.push(program === 'qsub' ? `qsub ${token}` : 'qstat');
+        calls.push(program === 'qsub' ? `qsub ${token}` : ['qstat', ...args.slice(1)].join(' '));
+        const given = next(program);
+        if (given instanceof Error) throw given;
         const answer = {
           ...{ command: file, exitCode: 0, signal: undefined, stdout: '', stderr: '', timedOut: false },
           ...{ cancelled: false, notFound: false, seconds: 1 },
-          ...next(program),
+          ...given,
         };
         const stdout = answer.stdout.replaceAll('TOKEN', token);
         if (options?.onStdout === undefined) return { ...answer, stdout };
@@ -138,12 +148,58 @@ describe('a submission that cannot be made now', () => {
     expect(readdirSync(session)).toEqual([]);
   });
 
+  it('says no more than people read of a qsub that says too much', async () => {
+    for (const failure of [{ exitCode: 190 }, { exitCode: 77 }]) {
+      const { result } = attempts({ qsub: [{ ...failure, stderr: 'x'.repeat(100_000) }] });
+      await expect(result).rejects.toMatchObject({ message: expect.stringMatching(/^.{300,450}$/) });
+    }
+  });
+
   it('is not repeated when the failure is one that stays', async () => {
     const { result, calls } = attempts({ qsub: [{ exitCode: 190 }] });
     await expect(result).rejects.toMatchObject({ fault: 'job', code: 'qsub-resources-exceeded' });
     expect(calls).toHaveLength(1);
     expect(readdirSync(session)).toEqual([]);
   });
+});
+
+describe('a submission without room for temporary files', () => {
+  const before = process.env['TMPDIR'];
+  afterEach(() => {
+    if (before === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = before;
+  });
+  it('says which folder it is and who sets it, and leaves no mark', async () => {
+    process.env['TMPDIR'] = join(root, 'none');
+    const { result } = attempts({ qsub: [SUBMITTED] });
+    await expect(result).rejects.toMatchObject({
+      fault: 'site',
+      code: 'temporary-file',
+      message: expect.stringContaining(`${join(root, 'none')}: `),
+      hint: expect.stringContaining('[arex] tmpdir'),
+    });
+    expect(readdirSync(session)).toEqual([]);
+  });
+});
+
+it('a submission that fails in a way that nobody thought of keeps its mark only if qsub was started', async () => {
+  const crash = async (work: () => Attempts) => {
+    await expect(work().result).rejects.toThrow('surprise');
+    return readdirSync(session);
+  };
+  const surprising = (where: 'before' | 'qsub') => {
+    const asRead = loadGramiAndValues(grami);
+    if (where === 'before')
+      Object.defineProperty(asRead.grami, 'args', {
+        get: () => {
+          throw new TypeError('surprise');
+        },
+      });
+    return attempts({ qsub: [where === 'qsub' ? new TypeError('surprise') : SUBMITTED] }, asRead);
+  };
+  writeFileSync(mark(), `${TOKEN}\n`);
+  expect(await crash(() => surprising('before'))).toEqual([]);
+  expect(await crash(() => surprising('qsub'))).toEqual(['.vmbatch-submission']);
 });
 
 describe('a submission of which it is not clear what became of it', () => {
@@ -224,11 +280,49 @@ describe('a submission after one that did not come to its end', () => {
     expect(readFileSync(mark(), 'utf8')).toBe(`${TOKEN}\n`);
   });
 
-  it('believes a job that wrote its own id, and asks TORQUE nothing', async () => {
-    writeFileSync(mark(), `${TOKEN}\n7.ce\n`);
-    const { result, calls } = attempts({});
-    expect(await result).toEqual({ jobId: '7.ce', how: 'adopted' });
+  it('believes a job that wrote its own id, if TORQUE shows its token or has forgotten it', async () => {
+    for (const answer of [
+      listing(job('7.ce', TOKEN, 'C')),
+      { exitCode: 153, stderr: 'qstat: Unknown Job Id Error 7.ce\n' },
+    ]) {
+      writeGrami();
+      writeFileSync(mark(), `${TOKEN}\n7.ce\n`);
+      const { result, calls } = attempts({ qstat: [answer] });
+      expect(await result).toEqual({ jobId: '7.ce', how: 'adopted' });
+      expect(calls).toEqual(['qstat 7.ce']);
+    }
+  });
+
+  it("never takes somebody else's batch job, whatever the mark says", async () => {
+    writeFileSync(mark(), `${TOKEN}\n6.ce\n`);
+    const foreign = listing(job('6.ce', OTHER));
+    const { result, calls } = attempts({ qsub: [SUBMITTED], qstat: [foreign] });
+    expect((await result).jobId).toBe('7.ce');
+    expect(calls).toEqual(['qstat 6.ce', 'qstat', `qsub ${TOKEN}`]);
+    writeGrami();
+    writeFileSync(mark(), `${TOKEN}\n6.ce\n`);
+    const own = attempts({ qstat: [foreign, listing(job('6.ce', OTHER), job('8.ce', TOKEN))] });
+    expect(await own.result).toEqual({ jobId: '8.ce', how: 'adopted' });
+  });
+
+  it.each(['/.vmbatch-submission', '//./x/../.vmbatch-submission', '/.vmbatch-submission/x'])(
+    'refuses the input file %s, which would be a mark',
+    async (name) => {
+      writeGrami(`joboption_inputfile_0='/in'\njoboption_inputfile_1='${name}'\n`);
+      writeFileSync(mark(), `${TOKEN}\n6.ce\n`);
+      const { result, calls } = attempts({ qsub: [SUBMITTED] });
+      await expect(result).rejects.toMatchObject({ fault: 'job', code: 'input-file-refused' });
+      expect(calls).toEqual([]);
+    },
+  );
+
+  it('takes the id that another submit wrote meanwhile', async () => {
+    const values = loadGramiAndValues(grami);
+    writeGrami('joboption_jobid=9.ce\n');
+    const { result, calls } = attempts({ qsub: [SUBMITTED] }, values);
+    expect(await result).toEqual({ jobId: '9.ce', how: 'before' });
     expect(calls).toEqual([]);
+    expect(readdirSync(session)).toEqual([]);
   });
 
   it('asks TORQUE nothing when there is no mark', async () => {

@@ -1,7 +1,9 @@
 // A submit that is ended at any moment and run again makes exactly one batch job: the built program, real signals, and a qsub
 // and a qstat that keep a spool and can be slow.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -186,6 +188,61 @@ it('a submit that nobody has ended yet when the next one comes', async () => {
   expect((await first.ended).signal).toBe('SIGKILL');
   await expectOneJob();
 });
+
+it('submits that are started at the same time', async () => {
+  for (const count of [2, 2, 3]) {
+    rmSync(join(root, 'spool'), { recursive: true });
+    mkdirSync(join(root, 'spool'));
+    writeGrami();
+    writeFileSync(join(root, 'spool/stay-at'), 'read');
+    const ends = await Promise.all(Array.from({ length: count }, () => start().ended));
+    // The others are ended, or see that they are not the one that goes on.
+    expect(ends.map(({ code }) => code).filter((code) => code !== 4 && code !== null)).toEqual([0]);
+    await expectOneJob();
+    expect(readFileSync(gramiFile(), 'utf8').match(/^joboption_jobid=/gm)).toHaveLength(1);
+    expect(existsSync(join(root, 'session.diag'))).toBe(false);
+  }
+});
+
+it('a submit whose qsub has started after the next submit', async () => {
+  writeFileSync(join(root, 'spool/stay-at'), 'read');
+  writeFileSync(join(root, 'spool/stay-for'), '1');
+  const token = '0123456789abcdef0123456789abcdef';
+  writeFileSync(join(root, 'session/.vmbatch-submission'), `${token}\n`);
+  const second = start();
+  second.child.kill('SIGSTOP');
+  // Longer than a tick of the clock that start times are told in.
+  await setTimeout(30);
+  const qsub = spawn(join(root, 'bin/qsub'), ['-v', `VMBATCH_SUBMISSION=${token}`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  running.push(qsub);
+  const through = once(qsub, 'exit');
+  qsub.stdin.end(`#!/bin/sh\n${'long '.repeat(20_000)}\nexit $vmbatch_code\n`);
+  await reached();
+  second.child.kill('SIGCONT');
+  const { code, said } = await second.ended;
+  await through;
+  expect(code, said).toBe(0);
+  await expectOneJob();
+});
+
+it.runIf(process.getuid?.() === 0)(
+  'a submit in a session directory that its user cannot search says so',
+  () => {
+    chmodSync(root, 0o755);
+    chmodSync(built, 0o755);
+    chmodSync(join(root, 'session'), 0o700);
+    const { stderr } = spawnSync(
+      join(built, 'dist/vmbatch'),
+      ['submit', '--config', join(root, 'arex.cfg'), gramiFile()],
+      { encoding: 'utf8', uid: 65534, gid: 65534 },
+    );
+    expect(stderr).toContain(
+      `the session directory ${root}/session cannot be searched by the job's user, uid 65534 (EACCES)`,
+    );
+  },
+);
 
 it('a submit whose stage 0 is running when it gets SIGTERM ends with all that belongs to it', async () => {
   mkdirSync(join(root, 'rte/enabled'), { recursive: true });

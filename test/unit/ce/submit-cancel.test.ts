@@ -202,12 +202,12 @@ describe('submit', () => {
 
   describe('of a job that cannot be submitted', () => {
     it('writes the reason where the scan finds it, then gives the job an id that says so', async () => {
-      writeFileSync(`${session}.diag`, 'Benchmark=HEPSPEC:1.0\n', { mode: 0o600 });
+      writeFileSync(`${session}.diag`, 'from=before\n', { mode: 0o600 });
       writeFileSync(grami, gramiText("joboption_runtime_0='ENV/X'\n"));
       const { code, said } = await call(submitMain, grami);
       expect(code).toBe(0);
       expect(refusal()).toBe(
-        'Benchmark=HEPSPEC:1.0\nvmbatch_refusal=250 the runtime environment "ENV/X" is not available here: it is missing, its link leads nowhere, or it is not enabled\n',
+        'from=before\nBenchmark=HEPSPEC:1.0\nvmbatch_refusal=250 the runtime environment "ENV/X" is not available here: it is missing, its link leads nowhere, or it is not enabled\n',
       );
       expect(readFileSync(grami, 'utf8')).toBe(
         gramiText("joboption_runtime_0='ENV/X'\njoboption_jobid=refused.ID\n"),
@@ -331,6 +331,14 @@ describe('cancel', () => {
     expect(said).toContain('qdel for job 112.vm: ');
     expect(said).toContain('qdel: something');
     expect(torque.calls()).toHaveLength(1);
+  });
+
+  it.each([2, 168, 190])('takes no exit code of qdel for a fault of the job: %i', async (exitCode) => {
+    torque.answer('qdel', { exitCode, stderr: 'qdel: something\n' });
+    const { code, said } = await call(cancelMain, grami);
+    expect(code).toBe(FAULT_OUTCOMES.site.commandExit);
+    expect(said).toContain('vmbatch: site fault: qdel for job 112.vm');
+    expect(said).toContain('the scan tries again to delete the batch job');
   });
 
   /** qdel's answers one after the other, the last one for ever, on a clock that runs only in pauses and in qdel. */

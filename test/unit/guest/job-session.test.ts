@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -173,11 +173,14 @@ while :; do sleep 0.1; done
     expect((await running.run()).exitCode).toBe(143);
   });
 
-  it('ends what the job left running in its process group', async () => {
-    await session(`#!/bin/sh\n(sleep 1; touch ${work}/late) &\nexit 0\n`).run();
-    await sleep(1_300);
-    expect(existsSync(join(work, 'late'))).toBe(false);
-  });
+  it.each([0, 200])(
+    'ends at once what a job that exits with %i left running in its process group',
+    async (code) => {
+      await session(`#!/bin/sh\n(sleep 1; touch ${work}/late) &\nexit ${code}\n`).run();
+      await sleep(1_300);
+      expect(existsSync(join(work, 'late'))).toBe(false);
+    },
+  );
 
   it('refuses another host key at once, and says so', async () => {
     const connection = {
@@ -230,6 +233,51 @@ while :; do sleep 0.1; done
     await expect(unlucky).rejects.toMatchObject({ code: 'guest-unreachable', fault: 'node' });
     expect(accepted).toBeGreaterThan(2);
     resetting.close();
+  });
+
+  it.each(['/usr/sbin/nologin', '/bin/false'])(
+    "runs the job of an account whose shell is %s in the guest's bash, with its other variables untouched",
+    async (shell) => {
+      const environment = {
+        HOME: work,
+        PATH: '/usr/bin:/bin',
+        SHELL: shell,
+        shell: 'mine',
+        directory: 'too',
+      };
+      const end = await session(
+        '#!/bin/sh\nps -o args= -p $PPID; echo "$SHELL $shell $directory"\n',
+        {},
+        { shell, login: true, environment },
+      ).run();
+      expect([end.exitCode, out.text, err.text]).toEqual([0, '/bin/bash -l\n/bin/bash mine too\n', '']);
+    },
+  );
+
+  it("says what the user's shell in the guest printed, and its exit code, if it did not take the job", async () => {
+    const shell = join(work, 'no-login');
+    const program = '#!/bin/sh\necho This account is not available.\nexit 1\n';
+    writeFileSync(shell, program, { mode: 0o755 });
+    const refusing = await startSshServer(shell);
+    const { port, hostKey, userKey } = refusing;
+    const { privateKey } = userKey;
+    const connection = { host: '127.0.0.1', user: 'alice', timeoutMs: 5_000, port, hostKey, privateKey };
+    await expect(session('true\n', { connection }).run()).rejects.toMatchObject({
+      code: 'job-not-started',
+      message: expect.stringMatching(/exit code 1 and said: This account is not available\.$/),
+    });
+    await refusing.close();
+  });
+
+  it('lets a job that signals its own process group put things in order before it ends', async () => {
+    const end = await session(
+      `#!/bin/bash
+trap 'trap "" TERM; kill 0; sleep 1; echo in order' EXIT
+exit 3
+`,
+    ).run();
+    // The mom's shell itself died of it.
+    expect([end.exitCode, out.text]).toEqual([143, 'in order\n']);
   });
 
   it('says that the guest has no such shell', async () => {

@@ -114,6 +114,16 @@ describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) =
   });
 
   it.each([
+    ['/bin/dash', '/bin/dash', ''],
+    ['/usr/sbin/nologin', '/bin/bash', '/usr/sbin/nologin runs no commands: the user gets /bin/bash\n'],
+    ['/bin/false', '/bin/bash', '/bin/false runs no commands: the user gets /bin/bash\n'],
+    ['/no/such/zsh', '/bin/bash', '/no/such/zsh is not in the image: the user gets /bin/bash\n'],
+  ])("gives a user whose shell on the node is %s the guest's %s", (onNode, inGuest, said) => {
+    const script = `VMBATCH_SHELL=$1; log() { printf '%s\\n' "$1"; }; choose_shell; printf %s "$shell"`;
+    expect(shell(script, onNode)).toBe(`${said}${inGuest}`);
+  });
+
+  it.each([
     ['/shared/pilot', 'nfs4 s:/x /shared hard', 'yes'],
     ['/shared', 'nfs4 s:/x /shared/ hard', 'yes'],
     ['/sharedhome/pilot', 'nfs4 s:/x /shared hard', ''],

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Run, run } from '../../../src/util/run.ts';
+import { describeRun, type Run, run } from '../../../src/util/run.ts';
 import { spawnRun } from '../../../src/util/spawn-run.ts';
 
 let folder = '';
@@ -70,6 +70,7 @@ describe.each<[string, Run]>([
   it('fails without an exception when the system refuses the arguments', async () => {
     const result = await execute('true', ['x'.repeat(4 * 1024 * 1024)]);
     expect(result).toMatchObject({ notFound: false, exitCode: undefined, timedOut: false });
+    expect(describeRun(result)).toContain('true could not be started');
   });
 
   it('runs in the folder and with exactly the environment that it is given', async () => {
