@@ -168,10 +168,15 @@ it('a signal that ends the program ends what spawnRun started as well', async ()
   }
   parent.kill('SIGTERM');
   expect(await ended).toBe('SIGTERM');
-  // Nobody is told when it is gone: it is no child of ours.
-  while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 20));
+  // Nobody is told when it is gone: it is no child of ours, and may wait as a zombie for whoever reaps it.
+  while (/^State:\t[^Z]/m.test(readable(`/proc/${pid}/status`)))
+    await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 function readable(path: string): string {
-  return existsSync(path) ? readFileSync(path, 'utf8').trim() : '';
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return '';
+  }
 }
