@@ -1,7 +1,7 @@
 // Grid jobs through a real A-REX: submitted with arcsub, run in guests, fetched with arcget. One A-REX and one site serve all
 // tests; independent jobs are submitted together. Most guests are fake ones, which the guest service takes for machines; the
 // queue vmdemo has the real demo guest.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -429,6 +429,25 @@ describe('a restart of A-REX', () => {
       const [one = '', other = ''] = await arex.get(submitting, running);
       expect(contents(one)['std.out']).toBe('done\n');
       expect(contents(other)['std.out']).toBe('done\n');
+    },
+    JOB_MS,
+  );
+
+  it(
+    'while qsub has not reached the server yet leaves exactly one batch job too, although that qsub lives on',
+    async () => {
+      const release = holdQsub(site, 'before');
+      const id = await submit('restart-qsub', shell('echo done'));
+      const mark = join(site.sessions, id, '.vmbatch-submission');
+      await until(() => existsSync(mark), 'the submission');
+      await arex.restart();
+      // By then A-REX has started the submission anew, which waits for what is left of the first one.
+      await sleep(3_000);
+      expect(batchJobsOf(site, id)).toHaveLength(0);
+      release();
+      expect(await arex.end(id)).toBe('');
+      expect(batchJobsOf(site, id)).toHaveLength(1);
+      expect(existsSync(mark)).toBe(false);
     },
     JOB_MS,
   );
