@@ -3,28 +3,20 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createGridJob, jalienJob, startScan, stopScan } from '../site/grid-job.ts';
 import { runSheltered } from '../site/sheltered.ts';
-import { QUEUE, type Site, startSite } from '../site/site.ts';
+import { QUEUE, type Site } from '../site/site.ts';
+import { useFakeSite } from './fake-site.ts';
 
 const JOB_MS = 60_000;
 
+const theSite = useFakeSite('accounts');
 let site: Site;
 
-beforeAll(async () => {
-  site = await startSite({
-    directory: `/var/tmp/vmbatch-accounts-${process.pid}`,
-    account: 'vmbatch-test',
-    dist: new URL('../../dist', import.meta.url).pathname,
-    onStage: () => undefined,
-    guests: 'fake',
-  });
-}, 120_000);
-
-afterAll(async () => {
-  expect(await site?.stop()).toEqual([]);
-}, 60_000);
+beforeAll(() => {
+  site = theSite();
+});
 
 afterEach(() => setShell('/bin/bash'));
 

@@ -1,27 +1,19 @@
 // A CE that changes from `lrms = pbs` to `lrms = vmbatch` while jobs run: our scan reports what ARC's own backend submitted.
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { createGridJob, jalienJob, startScan, stopScan } from '../site/grid-job.ts';
-import { type Site, startSite } from '../site/site.ts';
+import type { Site } from '../site/site.ts';
+import { useFakeSite } from './fake-site.ts';
 
 const JOB_MS = 60_000;
 
+const theSite = useFakeSite('migration');
 let site: Site;
 
-beforeAll(async () => {
-  site = await startSite({
-    directory: `/var/tmp/vmbatch-migration-${process.pid}`,
-    account: 'vmbatch-test',
-    dist: new URL('../../dist', import.meta.url).pathname,
-    onStage: () => undefined,
-    guests: 'fake',
-  });
-}, 120_000);
-
-afterAll(async () => {
-  expect(await site?.stop()).toEqual([]);
-}, 60_000);
+beforeAll(() => {
+  site = theSite();
+});
 
 it(
   'a job that submit-pbs-job submitted is reported with its own exit code by the scan of vmbatch',

@@ -4,21 +4,17 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createGridJob, jalienJob, startScan, stopScan } from '../site/grid-job.ts';
-import { type Site, startSite } from '../site/site.ts';
+import type { Site } from '../site/site.ts';
+import { useFakeSite } from './fake-site.ts';
 
 const SCRATCH = `/var/tmp/vmbatch-scratch-${process.pid}`;
 const JOB_MS = 60_000;
 
+const theSite = useFakeSite('staging');
 let site: Site;
 
-beforeAll(async () => {
-  site = await startSite({
-    directory: `/var/tmp/vmbatch-staging-${process.pid}`,
-    account: 'vmbatch-test',
-    dist: new URL('../../dist', import.meta.url).pathname,
-    onStage: () => undefined,
-    guests: 'fake',
-  });
+beforeAll(() => {
+  site = theSite();
   mkdirSync(SCRATCH);
   chownSync(SCRATCH, site.account.uid, site.account.gid);
   const configuration = readFileSync(site.arcConf, 'utf8');
@@ -26,12 +22,11 @@ beforeAll(async () => {
     site.arcConf,
     configuration.replace('[arex]\n', `[arex]\nshared_filesystem=no\nscratchdir=${SCRATCH}\n`),
   );
-}, 120_000);
+});
 
-afterAll(async () => {
+afterAll(() => {
   rmSync(SCRATCH, { recursive: true, force: true });
-  expect(await site?.stop()).toEqual([]);
-}, 60_000);
+});
 
 it(
   'a job whose session directory no node sees gets its files, and brings home what it made and how it ended',
