@@ -31,6 +31,7 @@ const DATA_END = Buffer.from('</Data>');
 const JOB = Buffer.from('<Job>');
 const JOB_END = Buffer.from('</Job>');
 const LESS_THAN = 0x3c;
+const SLASH = 0x2f;
 const JOB_TAIL = Buffer.from('Job>');
 /** Opening tags without their bracket. */
 const ID = Buffer.from('Job_Id>');
@@ -130,7 +131,8 @@ export class JobElements {
  * times as quick. */
 function indexOfJobEnd(bytes: Buffer, from: number): number {
   let at = bytes.indexOf(JOB_TAIL, from + 2);
-  while (at >= 0 && !startsWith(bytes, JOB_END, at - 2)) at = bytes.indexOf(JOB_TAIL, at + 1);
+  while (at >= 0 && (bytes[at - 1] !== SLASH || bytes[at - 2] !== LESS_THAN))
+    at = bytes.indexOf(JOB_TAIL, at + 1);
   return at < 0 ? -1 : at - 2;
 }
 
@@ -163,10 +165,11 @@ class RawElement implements RawJobElement {
 /** Text between an opening tag, given without its first bracket, and the next bracket. `<` is always escaped in values. */
 function leaf(bytes: Buffer, tag: Buffer, from: number, end: number): string {
   // The id comes first.
-  const first = from + JOB.length + 1;
-  const at = startsWith(bytes, tag, first) ? first : bytes.indexOf(tag, first);
+  const at = bytes.indexOf(tag, from + JOB.length + 1);
   if (at < 0 || at >= end || bytes[at - 1] !== LESS_THAN) return '';
   const begin = at + tag.length;
+  // A state is one letter; the calls to find its end and to decode it would cost more than everything else here.
+  if (bytes[begin + 1] === LESS_THAN) return String.fromCharCode(bytes[begin] ?? 0);
   return bytes.toString('latin1', begin, bytes.indexOf(LESS_THAN, begin));
 }
 
