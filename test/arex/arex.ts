@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeRun, type RunResult } from '../../src/util/run.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import { QUEUE, type Site } from '../site/site.ts';
+import { readIfThere } from '../support/files.ts';
 
 /** In the order in which a job goes through them. */
 const STATES = [
@@ -123,10 +124,9 @@ export async function startArex(site: Site, options: ArexOptions): Promise<Arex>
   mkdirSync(outputs, { recursive: true });
 
   const file = (id: string, suffix: string) => join(control, `job.${id}.${suffix}`);
-  const read = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8') : '');
   const state = (id: string): JobState | undefined => {
     for (const folder of ['accepting', 'restarting', 'processing', 'finished']) {
-      const text = read(join(control, folder, `job.${id}.status`)).trim();
+      const text = readIfThere(join(control, folder, `job.${id}.status`)).trim();
       const found = STATES.find((name) => text === name || text === `PENDING:${name}`);
       if (found !== undefined) return found;
     }
@@ -138,7 +138,7 @@ export async function startArex(site: Site, options: ArexOptions): Promise<Arex>
       const now = state(id);
       if (now !== undefined && STATES.indexOf(now) >= STATES.indexOf(wanted)) return now;
       if (performance.now() > deadline) {
-        const notes = read(file(id, 'errors')).slice(-2_000);
+        const notes = readIfThere(file(id, 'errors')).slice(-2_000);
         throw new Error(`job ${id} is ${now} after ${timeoutMs / 1000} s, not ${wanted}:\n${notes}`);
       }
       await sleep(50);
@@ -154,7 +154,9 @@ export async function startArex(site: Site, options: ArexOptions): Promise<Arex>
     submit: async (...files) => (await call('arex-submit', ...files)).trim().split('\n'),
     async end(id, timeoutMs) {
       await waitFor(id, 'FINISHED', timeoutMs);
-      return existsSync(file(id, 'failed')) ? read(file(id, 'failed')).trim() || 'no reason given' : '';
+      return existsSync(file(id, 'failed'))
+        ? readIfThere(file(id, 'failed')).trim() || 'no reason given'
+        : '';
     },
     async get(...ids) {
       await call('arex-get', outputs, ...ids, '--keep');
@@ -165,11 +167,11 @@ export async function startArex(site: Site, options: ArexOptions): Promise<Arex>
       });
     },
     kill: (id) => tryCall('arex-kill', id),
-    errors: (id) => read(file(id, 'errors')),
-    localId: (id) => /^localid=(.*)$/m.exec(read(file(id, 'local')))?.[1],
+    errors: (id) => readIfThere(file(id, 'errors')),
+    localId: (id) => /^localid=(.*)$/m.exec(readIfThere(file(id, 'local')))?.[1],
     diag(id) {
       const pairs = new Map<string, string[]>();
-      for (const [, key = '', value = ''] of read(file(id, 'diag')).matchAll(/^(\w+)=(.*)$/gm))
+      for (const [, key = '', value = ''] of readIfThere(file(id, 'diag')).matchAll(/^(\w+)=(.*)$/gm))
         pairs.set(key.toLowerCase(), [...(pairs.get(key.toLowerCase()) ?? []), value]);
       return pairs;
     },

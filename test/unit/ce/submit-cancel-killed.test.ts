@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { readIfThere } from '../../support/files.ts';
 
 const project = new URL('../../..', import.meta.url).pathname;
 let built: string;
@@ -259,10 +260,6 @@ it('a submit whose stage 0 is running when it gets SIGTERM ends with all that be
   child.kill('SIGTERM');
   expect((await ended).signal).toBe('SIGTERM');
   const pid = readFileSync(join(root, 'pid'), 'utf8').trim();
-  await expect
-    .poll(() =>
-      existsSync(`/proc/${pid}/status`) ? readFileSync(`/proc/${pid}/status`, 'utf8') : 'State: X',
-    )
-    .toMatch(/State:\s+[ZX]/);
+  await expect.poll(() => readIfThere(`/proc/${pid}/status`) || 'State: X').toMatch(/State:\s+[ZX]/);
   expect(jobId()).toBeUndefined();
 });

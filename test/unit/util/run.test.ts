@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeRun, type Run, run } from '../../../src/util/run.ts';
 import { spawnRun } from '../../../src/util/spawn-run.ts';
+import { readIfThere } from '../../support/files.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -164,19 +165,11 @@ it('a signal that ends the program ends what spawnRun started as well', async ()
   let pid = 0;
   while (pid === 0) {
     await new Promise((resolve) => setTimeout(resolve, 20));
-    pid = Number(readable(pidFile));
+    pid = Number(readIfThere(pidFile).trim());
   }
   parent.kill('SIGTERM');
   expect(await ended).toBe('SIGTERM');
   // Nobody is told when it is gone: it is no child of ours, and may wait as a zombie for whoever reaps it.
-  while (/^State:\t[^Z]/m.test(readable(`/proc/${pid}/status`)))
+  while (/^State:\t[^Z]/m.test(readIfThere(`/proc/${pid}/status`)))
     await new Promise((resolve) => setTimeout(resolve, 20));
 });
-
-function readable(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return '';
-  }
-}
