@@ -11,80 +11,238 @@ interface KernelBoot {
 /** `disk`: the image's own boot loader. */
 export type ImageBoot = { type: 'disk' } | KernelBoot;
 
+/** Domain types of libvirt that vmbatch knows. */
+export const HYPERVISOR_TYPES = ['kvm', 'qemu', 'xen'] as const;
+export type HypervisorType = (typeof HYPERVISOR_TYPES)[number];
+
+/** Who in the guest reads the context disk: our guest service alone (in the image, or in a layer that `image prepare`
+ * made), CernVM's start-up scripts, or cloud-init; the latter two start our guest service from the disk. */
+export const CONTEXTUALISATIONS = ['prepared', 'cernvm', 'cloud-init'] as const;
+export type Contextualisation = (typeof CONTEXTUALISATIONS)[number];
+
 export interface ImageConfig {
   name: string;
   /** Absolute path of the template image. */
   path: string;
-  format: 'qcow2';
-  contextualisation: 'prepared';
+  format: 'qcow2' | 'raw';
+  /** Lower-case hexadecimal SHA-256 of the whole file, which `image verify` compares. */
+  sha256: string | undefined;
+  /** Whether `image verify` demands the signature that CernVM images carry. */
+  signed: boolean;
+  contextualisation: Contextualisation;
+  /** Domain types that the image boots with. */
+  hypervisors: HypervisorType[];
   boot: ImageBoot;
   vcpus: { default: number; maximum: number };
   memory: { defaultBytes: number; maximumBytes: number };
+  /** How much a job's overlay is expected to grow; what the free-space check reserves for it. */
+  diskBytes: number;
+  /** Queues and Unix groups (of the job's user) that may use the image; undefined: all. */
+  queues: string[] | undefined;
+  groups: string[] | undefined;
 }
 
-interface ShareConfig {
-  type: 'nfs';
-  /** `host:/export`, as the guest sees it. */
-  server: string;
-  /** Where the share is on the node, and in the guest. */
+/** A file system that the guest mounts at the path where the node has it. */
+export type MountConfig = {
+  /** Where it is on the node, and in the guest. */
   path: string;
-  /** NFS version, for `vers=`. */
-  version: '4.0' | '4.1' | '4.2';
-  port: number;
   /** Further mount options, each of `a-z 0-9 _ = . : / -`. */
   options: string[];
+} & (
+  | {
+      type: 'nfs';
+      /** `host:/export`, as the guest sees it. */
+      server: string;
+      /** NFS version, for `vers=`. */
+      version: '3' | '4.0' | '4.1' | '4.2';
+      port: number;
+    }
+  /** The node's own directory `path`, passed into the guest by the hypervisor. */
+  | { type: '9p' | 'virtiofs' }
+);
+
+export interface PoolEntry {
+  /** IPv4 address of the guest. */
+  address: string;
+  /** IPv6 address besides, without a prefix length. */
+  address6: string | undefined;
+  /** Undefined: derived from the job, as for DHCP. */
+  mac: string | undefined;
+  /** Undefined: derived from the job. */
+  hostname: string | undefined;
+}
+
+export interface StaticNetwork {
+  prefixLength: number;
+  gateway: string | undefined;
+  prefixLength6: number;
+  gateway6: string | undefined;
+  pool: PoolEntry[];
+}
+
+export interface NetworkConfig {
+  /** `user`: QEMU's user network, with one forwarded port for SSH; `bridge`: a bridge of the node; `libvirt`: a network
+   * of libvirt's. */
+  type: 'user' | 'bridge' | 'libvirt';
+  addressing: 'dhcp' | 'static';
+  /** The bridge or libvirt network; undefined for `user`. */
+  name: string | undefined;
+  /** With `static` and a type other than `user`. */
+  static: StaticNetwork | undefined;
+  /** Name servers and search domain that the guest is told, on top of what DHCP says. */
+  dns: string[];
+  domain: string | undefined;
+  /** libvirt network filter; `auto`: clean-traffic where the connection and the network type support it. */
+  filter: 'auto' | 'off' | (string & {});
+  /** Where locks of addresses and MACs are; on the share if several nodes use one pool or one network. */
+  lockDirectory: string;
 }
 
 /** A checked node file: every default filled in, sizes in bytes, durations in milliseconds. */
 export interface NodeConfig {
   /** Queues whose jobs run in guests. */
   queues: string[];
+  /** When the prologue returns: `ready`: the guest is up; `started`: its domain runs, and the job starter waits. */
+  prologueMode: 'ready' | 'started';
   /** Directory for job records and disks. */
   state: string;
   /** Directory for logs. */
   log: string;
-  hypervisor: { type: 'auto' | 'kvm' | 'qemu'; uri: string };
+  hypervisor: {
+    type: 'auto' | HypervisorType;
+    uri: string;
+    /** libvirt's machine type; undefined: `pc` for kvm and qemu, `xenpv`/`xenfv` for xen. */
+    machine: string | undefined;
+    /** `host-passthrough`, `host-model`, `maximum` or a CPU model's name; undefined: what suits the type. */
+    cpu: string | undefined;
+    /** How Xen runs guests. */
+    xenMode: 'pv' | 'pvh' | 'hvm';
+    /** Directory of the admin's own `domain-TYPE.xml.ejs`, which take the place of ours. */
+    templates: string | undefined;
+    /** Whether virtual CPUs are pinned to the CPUs that TORQUE gave the job, where it tells (cpuset). */
+    pinning: boolean;
+    /** Whether the guest's memory is bound to the NUMA nodes of those CPUs. */
+    numa: boolean;
+    /** Size of the huge pages that back guest memory; undefined: none. */
+    hugepageBytes: number | undefined;
+    /** libvirt's `<cputune><shares>` and `<blkiotune><weight>`; undefined: the hypervisor's default. */
+    cpuShares: number | undefined;
+    ioWeight: number | undefined;
+    /** cgroup partition of the guests, such as /machine/vmbatch. */
+    partition: string | undefined;
+  };
   images: ReadonlyMap<string, ImageConfig>;
   /** Always a key of `images`. */
   defaultImage: string;
-  network: { type: 'user'; addressing: 'dhcp' | 'static' };
-  share: ShareConfig;
+  /** CA directory (hashed or plain `*.pem`, `*.0`, `*.crt`) and the name in the subject of who signs CernVM images. */
+  signatures: { caDirectory: string; signer: string };
+  network: NetworkConfig;
+  /** The shared file system with the session directories. */
+  share: MountConfig;
+  /** Further file systems: runtime environments, control directory, software. */
+  mounts: MountConfig[];
+  /** How a guest says that it is ready: a file on the share, an answer over SSH, or QEMU's guest agent. */
+  readyChannel: 'file' | 'ssh' | 'agent';
   /** Below `share.path`: the guest writes into it, the node reads. */
   readyDirectory: string;
-  disk: { freeFloorBytes: number };
+  cvmfs: {
+    /** Mounted in every guest that can, beside what the job asks for. */
+    repositories: string[];
+    /** `http://squid:3128;DIRECT`; undefined: the guest's own. */
+    proxy: string | undefined;
+    server: string | undefined;
+    /** Tag of the CernVM operating system repository. */
+    tag: string | undefined;
+    /** CernVM's `organisation`. */
+    organisation: string | undefined;
+  };
+  time: { zone: string | undefined; ntp: string[] };
+  context: {
+    /** Directory of the admin's own user-data, `*.ejs`; undefined: none. */
+    templates: string | undefined;
+    /** Site scripts that CernVM calls with `start` and `stop` around its own contextualisation. */
+    prolog: string | undefined;
+    epilog: string | undefined;
+    /** Scripts that run as root of the guest before and after the job. */
+    beforeJob: string | undefined;
+    afterJob: string | undefined;
+  };
+  disk: {
+    freeFloorBytes: number;
+    /** How long a start waits for room before it goes elsewhere. */
+    waitMs: number;
+    /** `maximumBytes` 0: jobs may not ask for a scratch disk. */
+    scratch: { defaultBytes: number; maximumBytes: number; path: string };
+    /** The CernVM-FS cache disk that outlives guests; undefined: none. */
+    cacheBytes: number | undefined;
+  };
+  /** What Machine/Job Features say of this node beyond what is known anyway. */
+  features: { hs06: number | undefined };
+  debug: {
+    /** For how long the guest of a failed job is kept; 0: not at all. */
+    keepOnFailureMs: number;
+    /** How many consoles of failed jobs are kept. */
+    consoles: number;
+  };
   timeouts: {
     readyMs: number;
     virshMs: number;
     sshConnectMs: number;
     epilogueMs: number;
     reconnectMs: number;
+    /** Silence of the guest during the job after which it counts as hanging. */
+    heartbeatMs: number;
+    /** Any look at the share; more means that it hangs. */
+    shareMs: number;
   };
 }
 
-/** What is assumed for a key that the node file leaves out, written as in the file. Two more defaults depend
- * on the file: `default_image` is the only image, `ready_directory` is `<share.path>/.vmbatch/ready`. */
+/** What is assumed for a key that the node file leaves out, written as in the file. Some defaults depend on the file:
+ * `default_image` is the only image, `ready_directory` is `<share.path>/.vmbatch/ready`, `network.lock_directory` is
+ * `<state>/leases`, `hypervisor.uri` goes by `hypervisor.type`. */
 export const BUILT_IN_DEFAULTS = {
+  prologue_mode: 'ready',
   state: '/var/lib/vmbatch',
   log: '/var/log/vmbatch',
   'hypervisor.type': 'auto',
   'hypervisor.uri': 'qemu:///system',
+  'hypervisor.uri (xen)': 'xen:///system',
+  'hypervisor.xen_mode': 'pvh',
+  'hypervisor.pinning': true,
+  'hypervisor.numa': false,
   'images.*.format': 'qcow2',
   'images.*.contextualisation': 'prepared',
+  'images.*.signed': false,
+  'images.*.hypervisors': ['kvm', 'qemu'],
   'images.*.boot': 'disk',
   'images.*.vcpus.default': 1,
   'images.*.vcpus.maximum': 8,
   'images.*.memory.default': '512 MiB',
   'images.*.memory.maximum': '2 GiB',
+  'images.*.disk': '0 MiB',
+  'signatures.ca_directory': '/etc/grid-security/certificates',
+  'signatures.signer': 'cvm-sign01.cern.ch',
   'network.type': 'user',
   'network.addressing': 'dhcp',
+  'network.filter': 'auto',
+  'network.prefix_length6': 64,
   'share.version': '4.1',
   'share.port': 2049,
+  ready_channel: 'file',
   'disk.free_floor': '1 GiB',
+  'disk.wait': '30 s',
+  'disk.scratch.default': '0 MiB',
+  'disk.scratch.maximum': '0 MiB',
+  'disk.scratch.path': '/scratch',
+  'debug.keep_on_failure': 'off',
+  'debug.consoles': 20,
   'timeouts.ready': '280 s',
   'timeouts.virsh': '60 s',
   'timeouts.ssh_connect': '30 s',
   'timeouts.epilogue': '60 s',
   'timeouts.reconnect': '300 s',
+  'timeouts.heartbeat': '120 s',
+  'timeouts.share': '20 s',
 } as const;
 
 /** Below `share.path`, when `ready_directory` is left out. */

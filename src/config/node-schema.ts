@@ -2,26 +2,38 @@
 import * as z from 'zod';
 import {
   BUILT_IN_DEFAULTS,
+  CONTEXTUALISATIONS,
   DEFAULT_READY_DIRECTORY,
+  HYPERVISOR_TYPES,
   type ImageBoot,
   type ImageConfig,
   type NodeConfig,
 } from './node-config.ts';
+import { mountSchema, networkSchema, toMountConfig, toNetworkConfig } from './node-network-schema.ts';
 import {
   absolutePath,
   duration,
+  durationOrOff,
+  durationOrZero,
+  flag,
   hasControlCharacters,
-  isAbsolutePath,
-  nfsVersion,
+  hostName,
+  hostOrAddress,
   oneOf,
+  QUEUE_NAME,
+  queueName,
+  repositoryName,
   size,
   text,
   wholeNumber,
+  word,
 } from './node-values.ts';
 import { formatSize } from './units.ts';
 
 const MAX_VCPUS = 512;
 const LEAST_MEMORY = 64 * 1024 ** 2;
+/** ext4 on less is not worth the name of a cache. */
+const LEAST_DISK = 64 * 1024 ** 2;
 
 const kernelBoot = z.strictObject({
   kernel: absolutePath(),
@@ -60,10 +72,16 @@ function checkLimits(show: (amount: number) => string) {
   };
 }
 
-const image = z.strictObject({
+const imageSchema = z.strictObject({
   path: absolutePath(),
-  format: oneOf('qcow2').prefault(BUILT_IN_DEFAULTS['images.*.format']),
-  contextualisation: oneOf('prepared').prefault(BUILT_IN_DEFAULTS['images.*.contextualisation']),
+  format: oneOf('qcow2', 'raw').prefault(BUILT_IN_DEFAULTS['images.*.format']),
+  sha256: text('a SHA-256 of 64 hexadecimal digits', (found) => /^[0-9a-f]{64}$/i.test(found)).optional(),
+  signed: flag().prefault(BUILT_IN_DEFAULTS['images.*.signed']),
+  contextualisation: oneOf(...CONTEXTUALISATIONS).prefault(BUILT_IN_DEFAULTS['images.*.contextualisation']),
+  hypervisors: z
+    .array(oneOf(...HYPERVISOR_TYPES))
+    .min(1)
+    .prefault([...BUILT_IN_DEFAULTS['images.*.hypervisors']]),
   boot: boot.prefault(BUILT_IN_DEFAULTS['images.*.boot']),
   vcpus: z
     .strictObject({
@@ -79,57 +97,106 @@ const image = z.strictObject({
     })
     .superRefine(checkLimits(formatSize))
     .prefault({}),
+  disk: size(0).prefault(BUILT_IN_DEFAULTS['images.*.disk']),
+  queues: z.array(queueName()).min(1).optional(),
+  groups: z
+    .array(text('a group name of 1 to 64 of A-Z a-z 0-9 . _ -', (found) => QUEUE_NAME.test(found)))
+    .min(1)
+    .optional(),
 });
 
-const server = text('host:/export, as the guest reaches it, such as "10.0.2.2:/share"', (found) => {
-  const split = found.indexOf(':/');
-  const host = found.slice(0, split);
-  const exported = found.slice(split + 1);
-  return /^([a-z0-9.-]+|\[[a-f0-9:.]+\])$/i.test(host) && (exported === '/' || isAbsolutePath(exported));
-});
-
-const timeout = (name: 'ready' | 'virsh' | 'ssh_connect' | 'epilogue' | 'reconnect') =>
-  duration().prefault(BUILT_IN_DEFAULTS[`timeouts.${name}`]);
+const timeout = (name: TimeoutName) => duration().prefault(BUILT_IN_DEFAULTS[`timeouts.${name}`]);
+type TimeoutName = 'ready' | 'virsh' | 'ssh_connect' | 'epilogue' | 'reconnect' | 'heartbeat' | 'share';
 
 /** The node file's mapping. Images, and what one key demands of another, are checked by name beside it. */
 const nodeFile = z.strictObject({
-  queues: z
-    .array(
-      text('a queue name of 1 to 64 of A-Z a-z 0-9 . _ -', (found) =>
-        /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(found),
-      ),
-    )
-    .min(1),
+  queues: z.array(queueName()).min(1),
+  prologue_mode: oneOf('ready', 'started').prefault(BUILT_IN_DEFAULTS.prologue_mode),
   state: absolutePath().prefault(BUILT_IN_DEFAULTS.state),
   log: absolutePath().prefault(BUILT_IN_DEFAULTS.log),
   hypervisor: z
     .strictObject({
-      type: oneOf('auto', 'kvm', 'qemu').prefault(BUILT_IN_DEFAULTS['hypervisor.type']),
-      uri: text('a QEMU connection of libvirt, such as "qemu:///system"', (found) =>
-        /^qemu(\+[a-z0-9]+)?:\/\/[!-~]*$/.test(found),
-      ).prefault(BUILT_IN_DEFAULTS['hypervisor.uri']),
+      type: oneOf('auto', ...HYPERVISOR_TYPES).prefault(BUILT_IN_DEFAULTS['hypervisor.type']),
+      uri: text('a QEMU or Xen connection of libvirt, such as "qemu:///system"', (found) =>
+        /^(qemu|xen)(\+[a-z0-9]+)?:\/\/[!-~]*$/.test(found),
+      ).optional(),
+      machine: word('a machine type of libvirt, such as q35').optional(),
+      cpu: word('host-passthrough, host-model, maximum, or the name of a CPU model').optional(),
+      xen_mode: oneOf('pv', 'pvh', 'hvm').prefault(BUILT_IN_DEFAULTS['hypervisor.xen_mode']),
+      templates: absolutePath().optional(),
+      pinning: flag().prefault(BUILT_IN_DEFAULTS['hypervisor.pinning']),
+      numa: flag().prefault(BUILT_IN_DEFAULTS['hypervisor.numa']),
+      hugepages: size(4 * 1024).optional(),
+      cpu_shares: wholeNumber(2, 262_144).optional(),
+      io_weight: wholeNumber(1, 10_000).optional(),
+      partition: absolutePath().optional(),
     })
     .prefault({}),
-  images: z.record(z.string(), image),
+  images: z.record(z.string(), imageSchema),
   default_image: z.unknown().optional(),
-  network: z
+  signatures: z
     .strictObject({
-      type: oneOf('user').prefault(BUILT_IN_DEFAULTS['network.type']),
-      addressing: oneOf('dhcp', 'static').prefault(BUILT_IN_DEFAULTS['network.addressing']),
+      ca_directory: absolutePath().prefault(BUILT_IN_DEFAULTS['signatures.ca_directory']),
+      signer: hostName().prefault(BUILT_IN_DEFAULTS['signatures.signer']),
     })
     .prefault({}),
-  share: z.strictObject({
-    type: oneOf('nfs'),
-    server,
-    path: absolutePath(),
-    version: nfsVersion().prefault(BUILT_IN_DEFAULTS['share.version']),
-    port: wholeNumber(1, 65535).prefault(BUILT_IN_DEFAULTS['share.port']),
-    options: z
-      .array(text('a mount option of a-z 0-9 _ = . : / -', (found) => /^[a-z0-9_=.:/-]+$/.test(found)))
-      .prefault([]),
-  }),
+  network: networkSchema.prefault({}),
+  share: mountSchema,
+  mounts: z.array(mountSchema).prefault([]),
+  ready_channel: oneOf('file', 'ssh', 'agent').prefault(BUILT_IN_DEFAULTS.ready_channel),
   ready_directory: absolutePath().optional(),
-  disk: z.strictObject({ free_floor: size(0).prefault(BUILT_IN_DEFAULTS['disk.free_floor']) }).prefault({}),
+  cvmfs: z
+    .strictObject({
+      repositories: z.array(repositoryName()).prefault([]),
+      proxy: text('proxies such as "http://squid.example.org:3128;DIRECT"', (found) =>
+        /^[A-Za-z0-9:/._|;[\]-]+$/.test(found),
+      ).optional(),
+      server: text('a URL without blanks, such as "http://cvmfs.example.org/cvmfs/@fqrn@"', (found) =>
+        /^https?:\/\/[A-Za-z0-9:/._@;,-]+$/.test(found),
+      ).optional(),
+      tag: word('a tag of the repository').optional(),
+      organisation: word('an organisation such as alice').optional(),
+    })
+    .prefault({}),
+  time: z
+    .strictObject({
+      zone: text('a time zone such as Europe/Berlin', (found) =>
+        /^[A-Za-z][A-Za-z0-9+_-]*(\/[A-Za-z0-9+_-]+){0,2}$/.test(found),
+      ).optional(),
+      ntp: z.array(hostOrAddress()).prefault([]),
+    })
+    .prefault({}),
+  context: z
+    .strictObject({
+      templates: absolutePath().optional(),
+      prolog: absolutePath().optional(),
+      epilog: absolutePath().optional(),
+      before_job: absolutePath().optional(),
+      after_job: absolutePath().optional(),
+    })
+    .prefault({}),
+  disk: z
+    .strictObject({
+      free_floor: size(0).prefault(BUILT_IN_DEFAULTS['disk.free_floor']),
+      wait: durationOrZero().prefault(BUILT_IN_DEFAULTS['disk.wait']),
+      scratch: z
+        .strictObject({
+          default: size(0).prefault(BUILT_IN_DEFAULTS['disk.scratch.default']),
+          maximum: size(0).prefault(BUILT_IN_DEFAULTS['disk.scratch.maximum']),
+          path: absolutePath().prefault(BUILT_IN_DEFAULTS['disk.scratch.path']),
+        })
+        .superRefine(checkLimits(formatSize))
+        .prefault({}),
+      cache: size(LEAST_DISK).optional(),
+    })
+    .prefault({}),
+  features: z.strictObject({ hs06: wholeNumber(1, 1_000_000).optional() }).prefault({}),
+  debug: z
+    .strictObject({
+      keep_on_failure: durationOrOff().prefault(BUILT_IN_DEFAULTS['debug.keep_on_failure']),
+      consoles: wholeNumber(0, 10_000).prefault(BUILT_IN_DEFAULTS['debug.consoles']),
+    })
+    .prefault({}),
   timeouts: z
     .strictObject({
       ready: timeout('ready'),
@@ -137,6 +204,8 @@ const nodeFile = z.strictObject({
       ssh_connect: timeout('ssh_connect'),
       epilogue: timeout('epilogue'),
       reconnect: timeout('reconnect'),
+      heartbeat: timeout('heartbeat'),
+      share: timeout('share'),
     })
     .prefault({}),
 });
@@ -160,6 +229,7 @@ export function allowedKeys(path: readonly PropertyKey[]): string[] {
     const mapping = unwrap(schema);
     if (mapping instanceof z.ZodObject) schema = mapping.shape[key as string];
     else if (mapping instanceof z.ZodRecord) schema = mapping.valueType;
+    else if (mapping instanceof z.ZodArray) schema = mapping.element;
     else return [];
   }
   const mapping = unwrap(schema);
@@ -167,36 +237,88 @@ export function allowedKeys(path: readonly PropertyKey[]): string[] {
 }
 
 function unwrap(schema: unknown): unknown {
-  return schema instanceof z.ZodPrefault ? unwrap(schema.unwrap()) : schema;
+  return schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional
+    ? unwrap(schema.unwrap())
+    : schema;
 }
 
 function toNodeConfig(file: z.output<typeof nodeFile>): NodeConfig {
   const images = new Map<string, ImageConfig>();
-  for (const [name, { memory, ...rest }] of Object.entries(file.images))
+  for (const [name, { memory, disk, sha256, queues, groups, ...rest }] of Object.entries(file.images))
     images.set(name, {
       name,
       ...rest,
+      sha256: sha256?.toLowerCase(),
+      queues,
+      groups,
+      diskBytes: disk,
       memory: { defaultBytes: memory.default, maximumBytes: memory.maximum },
     });
-  const { timeouts } = file;
+  const { timeouts, hypervisor, disk, context } = file;
+  const uri = hypervisor.type === 'xen' ? 'hypervisor.uri (xen)' : 'hypervisor.uri';
   return {
     queues: file.queues,
+    prologueMode: file.prologue_mode,
     state: file.state,
     log: file.log,
-    hypervisor: file.hypervisor,
+    hypervisor: {
+      type: hypervisor.type,
+      uri: hypervisor.uri ?? BUILT_IN_DEFAULTS[uri],
+      machine: hypervisor.machine,
+      cpu: hypervisor.cpu,
+      xenMode: hypervisor.xen_mode,
+      templates: hypervisor.templates,
+      pinning: hypervisor.pinning,
+      numa: hypervisor.numa,
+      hugepageBytes: hypervisor.hugepages,
+      cpuShares: hypervisor.cpu_shares,
+      ioWeight: hypervisor.io_weight,
+      partition: hypervisor.partition,
+    },
     images,
     // Cross-checked beside the schema: text and a key of the images, or left out with a single image.
     defaultImage: String(file.default_image ?? [...images.keys()][0]),
-    network: file.network,
-    share: file.share,
+    signatures: { caDirectory: file.signatures.ca_directory, signer: file.signatures.signer },
+    network: toNetworkConfig(file.network, file.state),
+    share: toMountConfig(file.share),
+    mounts: file.mounts.map(toMountConfig),
+    readyChannel: file.ready_channel,
     readyDirectory: file.ready_directory ?? `${file.share.path}/${DEFAULT_READY_DIRECTORY}`,
-    disk: { freeFloorBytes: file.disk.free_floor },
+    cvmfs: {
+      repositories: file.cvmfs.repositories,
+      proxy: file.cvmfs.proxy,
+      server: file.cvmfs.server,
+      tag: file.cvmfs.tag,
+      organisation: file.cvmfs.organisation,
+    },
+    time: { zone: file.time.zone, ntp: file.time.ntp },
+    context: {
+      templates: context.templates,
+      prolog: context.prolog,
+      epilog: context.epilog,
+      beforeJob: context.before_job,
+      afterJob: context.after_job,
+    },
+    disk: {
+      freeFloorBytes: disk.free_floor,
+      waitMs: disk.wait,
+      scratch: {
+        defaultBytes: disk.scratch.default,
+        maximumBytes: disk.scratch.maximum,
+        path: disk.scratch.path,
+      },
+      cacheBytes: disk.cache,
+    },
+    features: { hs06: file.features.hs06 },
+    debug: { keepOnFailureMs: file.debug.keep_on_failure, consoles: file.debug.consoles },
     timeouts: {
       readyMs: timeouts.ready,
       virshMs: timeouts.virsh,
       sshConnectMs: timeouts.ssh_connect,
       epilogueMs: timeouts.epilogue,
       reconnectMs: timeouts.reconnect,
+      heartbeatMs: timeouts.heartbeat,
+      shareMs: timeouts.share,
     },
   };
 }

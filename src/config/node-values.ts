@@ -1,6 +1,8 @@
 // The kinds of values in the node file: each checks one value and says what is allowed.
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import * as z from 'zod';
 import { DURATION_RULE, formatDuration, formatSize, parseDuration, parseSize, SIZE_RULE } from './units.ts';
+import { parseRepositories } from './values.ts';
 
 /** Says what a value must be. The node file's problem list adds where it is and what was found. */
 class Refusal {
@@ -67,12 +69,84 @@ export function duration() {
   });
 }
 
+/** Milliseconds, from none to 24 h. */
+export function durationOrZero() {
+  return value((found) => {
+    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    if (milliseconds !== undefined && milliseconds <= MAX_DURATION_MS) return milliseconds;
+    return new Refusal(`${DURATION_RULE}, at most ${formatDuration(MAX_DURATION_MS)}`);
+  });
+}
+
+/** Milliseconds; `off` is none. */
+export function durationOrOff() {
+  return value((found) => {
+    // YAML 1.1 readers take `off` for false; be kind to who writes that.
+    if (found === 'off' || found === false) return 0;
+    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    if (milliseconds !== undefined && milliseconds <= MAX_DURATION_MS) return milliseconds;
+    return new Refusal(`off, or ${DURATION_RULE}, at most ${formatDuration(MAX_DURATION_MS)}`);
+  });
+}
+
+export function flag() {
+  return value((found) => (typeof found === 'boolean' ? found : new Refusal('true or false')));
+}
+
+export const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+export function queueName() {
+  return text('a queue name of 1 to 64 of A-Z a-z 0-9 . _ -', (found) => QUEUE_NAME.test(found));
+}
+
+/** One word that is safe wherever it is put. */
+export function word(what: string) {
+  return text(`${what}: 1 to 64 of A-Z a-z 0-9 . _ + -`, (found) =>
+    /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(found),
+  );
+}
+
+const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
+const HOST_NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
+export function isHostName(found: string): boolean {
+  return found.length <= 253 && HOST_NAME.test(found);
+}
+export function hostName() {
+  return text('a host name such as wn1.example.org', isHostName);
+}
+export function hostOrAddress() {
+  return text('a host name or an address', (found) => isHostName(found) || isIP(found) !== 0);
+}
+export function ipAddress() {
+  return text('an IPv4 or IPv6 address', (found) => isIP(found) !== 0);
+}
+export function ipv4Address() {
+  return text('an IPv4 address such as 192.0.2.10', isIPv4);
+}
+export function ipv6Address() {
+  return text('an IPv6 address such as 2001:db8::10', (found) => isIPv6(found) && !found.includes('%'));
+}
+/** Lower case; of one machine, not of a group. */
+export function macAddress() {
+  return value((found) =>
+    typeof found === 'string' && /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(found)
+      ? found.toLowerCase()
+      : new Refusal('the MAC address of one machine, such as "52:54:00:12:34:56"'),
+  );
+}
+
+export function repositoryName() {
+  return text(
+    'the name of a CernVM-FS repository, such as alice.cern.ch',
+    (found) => parseRepositories(found)?.length === 1,
+  );
+}
+
 /** YAML reads 4.1 as a number and "4.1" as text: both are the NFS version. A bare 4 is 4.0. */
 export function nfsVersion() {
-  return value((found): '4.0' | '4.1' | '4.2' | Refusal => {
+  return value((found): '3' | '4.0' | '4.1' | '4.2' | Refusal => {
     const written = found === 4 ? '4.0' : String(found);
-    for (const version of ['4.0', '4.1', '4.2'] as const) if (version === written) return version;
-    return new Refusal('4.0, 4.1, 4.2');
+    for (const version of ['3', '4.0', '4.1', '4.2'] as const) if (version === written) return version;
+    return new Refusal('3, 4.0, 4.1, 4.2');
   });
 }
 

@@ -1,7 +1,7 @@
 // What vmbatch needs of a hypervisor. Nothing outside this folder knows libvirt.
 
 /** The domain types that are known to work; what libvirt calls the domain's `type`. */
-export type DomainType = 'kvm' | 'qemu';
+export type DomainType = 'kvm' | 'qemu' | 'xen';
 
 /** The host process that is a running guest, where there is one. Both numbers together are unique for as
  * long as the host runs: a process id alone may come to mean another process. */

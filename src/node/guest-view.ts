@@ -11,25 +11,38 @@ export function networkOf(config: NodeConfig): GuestContext['network'] {
     : { addressing: 'static', ...USER_NETWORK };
 }
 
-/** The share, mounted at the same place as on the node. The options that `mount.nfs` would work out are
- * spelled out: a small guest may have no such helper. */
+/** What the guest mounts, at the same places as on the node. The options that `mount.nfs` would work out are spelled out: a
+ * small guest may have no such helper. */
 export function mountsOf(config: NodeConfig): GuestContext['mounts'] {
-  const { share } = config;
-  const host = share.server.slice(0, share.server.indexOf(':/')).replace(/^\[|\]$/g, '');
-  return [
-    {
-      type: 'nfs4',
-      source: share.server,
-      target: share.path,
+  return [config.share, ...config.mounts].map((mount, index) => {
+    if (mount.type !== 'nfs')
+      return {
+        type: mount.type,
+        source: mountTag(index),
+        target: mount.path,
+        options: mount.type === '9p' ? ['trans=virtio', 'version=9p2000.L', ...mount.options] : mount.options,
+      };
+    const host = mount.server.slice(0, mount.server.indexOf(':/')).replace(/^\[|\]$/g, '');
+    const isVersion3 = mount.version === '3';
+    return {
+      type: isVersion3 ? 'nfs' : 'nfs4',
+      source: mount.server,
+      target: mount.path,
       options: [
-        `vers=${share.version}`,
+        `vers=${mount.version}`,
         'proto=tcp',
-        `port=${share.port}`,
+        `port=${mount.port}`,
         'sec=sys',
         `addr=${host}`,
-        'clientaddr=0.0.0.0',
-        ...share.options,
+        // A guest of one job has nobody to lock against, and no statd to do it with.
+        ...(isVersion3 ? ['nolock'] : ['clientaddr=0.0.0.0']),
+        ...mount.options,
       ],
-    },
-  ];
+    };
+  });
+}
+
+/** The tag by which a guest asks for a directory that the hypervisor passes in. */
+export function mountTag(index: number): string {
+  return `vmbatch${index}`;
 }
