@@ -10,6 +10,8 @@ export interface ConnectionOptions {
   /** `ssh-ed25519 BASE64`: the only host key that is accepted. */
   hostKey: string;
   timeoutMs: number;
+  /** Milliseconds without any sign of life after which the connection counts as broken. */
+  heartbeatMs: number;
 }
 
 export interface Connection {
@@ -39,8 +41,8 @@ export class ConnectionLost extends Error {
   }
 }
 
-/** Seconds without any sign of life, times three: the connection counts as broken. */
-const KEEPALIVE_MS = 15_000;
+/** Questions without an answer after which ssh2 gives a connection up; the next one is not asked any more. */
+const UNANSWERED = 3;
 
 /** Connects once.
  * @throws VmbatchError `host-key-mismatch` (never try again) or `guest-unreachable` (the caller may). */
@@ -106,8 +108,8 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
       username: options.user,
       privateKey: options.privateKey,
       readyTimeout: options.timeoutMs,
-      keepaliveInterval: KEEPALIVE_MS,
-      keepaliveCountMax: 3,
+      keepaliveInterval: Math.max(100, Math.floor(options.heartbeatMs / (UNANSWERED + 1))),
+      keepaliveCountMax: UNANSWERED,
       algorithms: { serverHostKey: ['ssh-ed25519'] },
       hostVerifier: (key: Buffer) => {
         mismatch = !key.equals(expected);

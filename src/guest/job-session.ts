@@ -12,6 +12,8 @@ import {
   type RemoteCommand,
 } from './connection.ts';
 import {
+  afterJobCommand,
+  BOOT_ID_COMMAND,
   followCommand,
   type JobSignal,
   type LaunchOptions,
@@ -34,6 +36,10 @@ export interface JobSessionOptions {
   reconnectMs: number;
   /** Whether there is any sense in trying again. */
   guestLives: () => boolean;
+  /** The boot of the guest that the job was started in; undefined: not known. */
+  bootId?: string | undefined;
+  /** Seconds that the site's hook after the job may take; 0 or undefined: there is none. */
+  afterJobSeconds?: number | undefined;
 }
 
 export interface JobEnd {
@@ -41,6 +47,8 @@ export interface JobEnd {
   reconnects: number;
   /** Seconds from the session's start until the job was started. */
   connectSeconds: number;
+  /** What is to be told beside the exit code: a hook after the job that failed. */
+  remark?: string;
 }
 
 /** One of the job's output streams: where it goes and how much of it has gone there. */
@@ -88,15 +96,21 @@ export class JobSession {
       try {
         if (!this.#carriedIn) await this.#options.staging?.carryIn(connection);
         this.#carriedIn = true;
-        if (!this.#started) {
+        if (this.#started) await this.#refuseOtherBoot(connection);
+        else {
           await this.#launch(connection);
           this.#started = true;
           this.#connectSeconds = (performance.now() - begun) / 1000;
         }
         this.#exitCode ??= await this.#attend(connection);
         await this.#options.staging?.carryOut(connection);
-        const exitCode = this.#exitCode;
-        return { exitCode, reconnects: this.#reconnects, connectSeconds: this.#connectSeconds };
+        const remark = await this.#afterJob(connection);
+        return {
+          exitCode: this.#exitCode,
+          reconnects: this.#reconnects,
+          connectSeconds: this.#connectSeconds,
+          ...(remark === undefined ? {} : { remark }),
+        };
       } catch (error) {
         if (!(error instanceof ConnectionLost) || this.#abandoned) throw error;
         lostInARow = performance.now() - connectedAt > SOUND_MS ? 1 : lostInARow + 1;
@@ -141,10 +155,41 @@ export class JobSession {
             hint: 'was it destroyed by hand, or killed for want of memory on the node?',
             cause: error,
           });
-        if (performance.now() >= deadline) throw error;
+        if (performance.now() >= deadline) throw this.#started ? hangs(error, this.#options) : error;
       }
       await sleep(waitMs);
     }
+  }
+
+  /** A guest that has rebooted runs no job, whatever it has of it on its disk.
+   * @throws VmbatchError `node` (`guest-rebooted`) */
+  async #refuseOtherBoot(connection: Connection): Promise<void> {
+    const { bootId } = this.#options;
+    if (bootId === undefined) return;
+    const { output } = await connection.whileUp(outputOf(await connection.exec(BOOT_ID_COMMAND)));
+    const found = output.trim();
+    // Nothing at all is what a guest says that is on its way down.
+    if (found === '') throw new ConnectionLost();
+    if (found === bootId) return;
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'guest-rebooted',
+      message: 'the guest rebooted under its job, which is lost with that',
+      hint: 'does the job, or something in the image, restart the machine?',
+    });
+  }
+
+  /** The site's hook in the guest, once the job and its files are through. Never changes how the job ended. */
+  async #afterJob(connection: Connection): Promise<string | undefined> {
+    const { afterJobSeconds = 0 } = this.#options;
+    if (afterJobSeconds === 0 || this.#abandoned) return undefined;
+    const command = await connection.exec(afterJobCommand(afterJobSeconds));
+    const said = (await connection.whileUp(outputOf(command))).output.trim();
+    if (said === '0') return undefined;
+    if (said === 'absent') return "the guest has nothing that runs the site's hook after the job";
+    return said === ''
+      ? `the site's hook after the job took more than ${afterJobSeconds} s in the guest`
+      : `the site's hook after the job ended with exit code ${said.slice(0, 3)} in the guest`;
   }
 
   /** Passes the job's output on until its end; returns its exit code. Nothing of it goes on after a throw,
@@ -281,6 +326,17 @@ function notStarted(exitCode: number, said: string): VmbatchError {
       last ? `said: ${last}` : 'said nothing'
     }`,
     hint: "is the guest's disk full, does it have sh, base64, mkfifo, setsid, tail and wc, and does the user's shell there run commands?",
+  });
+}
+
+function hangs(cause: unknown, { connection, reconnectMs }: JobSessionOptions): VmbatchError {
+  const seconds = Math.round((connection.heartbeatMs + reconnectMs) / 1000);
+  return new VmbatchError({
+    fault: 'node',
+    code: 'guest-hangs',
+    message: `the guest hangs: it runs, but has given no sign of life for about ${seconds} s`,
+    hint: 'its console says more (vmbatch console JOBID); timeouts.heartbeat and timeouts.reconnect decide how long to wait',
+    cause,
   });
 }
 

@@ -82,6 +82,24 @@ export function restCommand(directory: string, stream: 'out' | 'err', offset: nu
   return shell(`exec tail -c +${offset + 1} "$1/${stream}"`, directory);
 }
 
+/** Prints the id of this boot of the guest. */
+export const BOOT_ID_COMMAND = 'cat /proc/sys/kernel/random/boot_id';
+
+/** Has the guest service run the site's hook after the job, as root, and waits for its end. Prints the hook's exit code, or
+ * nothing if it takes longer than `seconds`. */
+export function afterJobCommand(seconds: number): string {
+  const program = `[ -p /run/vmbatch/after ] || { echo absent; exit; }
+[ -s /run/vmbatch/after.done ] || { echo run >/run/vmbatch/after & }
+looks=0
+while [ ! -s /run/vmbatch/after.done ] && [ "$looks" -lt "$1" ]; do
+  sleep 0.2
+  looks=$((looks + 1))
+done
+cat /run/vmbatch/after.done 2>/dev/null
+true`;
+  return shell(program, String(seconds * 5));
+}
+
 /** Sends a signal to the job's process group. */
 export function signalCommand(directory: string, signal: JobSignal): string {
   // Only what is to end the job gives it time to end; the mark tells the one that watches over it.
@@ -90,6 +108,6 @@ export function signalCommand(directory: string, signal: JobSignal): string {
   return shell(`read -r pid <"$1/pid" && ${mark}kill -${signal} "-$pid"`, directory);
 }
 
-function shell(program: string, directory: string): string {
-  return `exec /bin/sh -c ${shellQuote(program)} vmbatch ${shellQuote(directory)}`;
+function shell(program: string, argument: string): string {
+  return `exec /bin/sh -c ${shellQuote(program)} vmbatch ${shellQuote(argument)}`;
 }

@@ -20,8 +20,26 @@ const SESSION = z.object({
   guest: z.object({ pid: z.int(), startTicks: z.int() }).optional(),
   connectMs: z.number(),
   reconnectMs: z.number(),
+  heartbeatMs: z.number(),
+  /** The guest's boot, as it reported it; unknown while it is awaited. */
+  bootId: z.string().optional(),
+  /** Variables that the job gets on top of the mom's: where its scratch disk and Machine/Job Features are. */
+  environment: z.record(z.string(), z.string()),
+  /** What the site's hook after the job may take; 0: there is none. */
+  afterJobSeconds: z.number(),
+  /** Prologue mode `started`: the guest is not up yet, and the starter waits for its ready file. */
+  awaited: z
+    .object({
+      readyFile: z.string(),
+      nonce: z.string(),
+      /** Milliseconds since 1970 when the starter gives up. */
+      until: z.number(),
+      /** Whether only the ready file tells the guest's address. */
+      addressUnknown: z.boolean(),
+    })
+    .optional(),
 });
-/** How to reach a job's guest. Its existence means that the guest is ready. */
+/** How to reach a job's guest. Its existence means that the guest is ready, or awaited. */
 export type Session = z.infer<typeof SESSION>;
 
 const OUTCOME = z.object({
@@ -33,6 +51,8 @@ const OUTCOME = z.object({
   /** Seconds from the starter's start to the session, and of the job script. */
   seconds: z.object({ connect: z.number(), job: z.number() }).optional(),
   reconnects: z.int().optional(),
+  /** The fault's code. */
+  code: z.string().max(64).optional(),
 });
 /** How the job ended, in the starter's words; the mom forgets exit codes over a restart. */
 export type Outcome = z.infer<typeof OUTCOME>;
@@ -66,7 +86,7 @@ export function writeSession(
  * @throws VmbatchError `node` if there is none: a prologue that was killed counts as success for TORQUE, so
  * this is where a job without a guest is stopped. */
 export function readSession(paths: SessionPaths, jobId: string): Session {
-  const content = readForeignFile(paths.session, { maxBytes: 16_384 }, 'node');
+  const content = readForeignFile(paths.session, { maxBytes: 32_768 }, 'node');
   const parsed = SESSION.safeParse(content === undefined ? undefined : parseJson(content));
   if (!parsed.success || parsed.data.jobId !== jobId)
     throw new VmbatchError({

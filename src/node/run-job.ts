@@ -4,9 +4,10 @@ import { constants } from 'node:os';
 import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { JobSession } from '../guest/job-session.ts';
+import { waitForReadyFile } from '../guest/ready.ts';
 import type { JobSignal } from '../guest/remote-programs.ts';
 import { parseGuestRequest } from '../guest/request.ts';
-import { type Outcome, readSession, sessionPaths } from '../guest/session-file.ts';
+import { type Outcome, readSession, type Session, sessionPaths } from '../guest/session-file.ts';
 import { stagingOf } from '../guest/staging.ts';
 import { processRuns } from '../hypervisor/guest-process.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -42,8 +43,11 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
   const paths = sessionPaths(options.state, options.jobId);
   const signals: JobSignal[] = [];
   let session: JobSession | undefined;
+  const over = new AbortController();
   options.onSignal((name) => {
     signals.push(name);
+    // Before there is a job to hand it to: what ends jobs ends the wait for its guest.
+    if (session === undefined && (name === 'TERM' || name === 'INT')) over.abort(deleted(options.jobId));
     void session?.signal(name);
   });
   const leave = (outcome: Omit<Outcome, 'version'>) => leaveOutcome(paths.outcome, outcome);
@@ -54,15 +58,24 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     const staged = parseGuestRequest(script.toString('latin1'), name).stage?.value;
     // Where /proc shows users only their own processes, the guest's tells nothing.
     const seen = guest !== undefined && processRuns(guest);
+    const { host, bootId } = await awaitGuest(known, () => !seen || processRuns(guest), over.signal);
     session = new JobSession({
-      connection: { ...known, timeoutMs: 20_000 },
+      connection: {
+        host,
+        port: known.port,
+        user: known.user,
+        privateKey: known.privateKey,
+        hostKey: known.hostKey,
+        heartbeatMs: known.heartbeatMs,
+        timeoutMs: 20_000,
+      },
       launch: {
         // The user's shell reads it as part of a command line: an array job's brackets mean something there.
         directory: `/var/tmp/vmbatch-${options.jobId.replace(/[^A-Za-z0-9.-]/g, '-')}`,
         scriptName: name,
         script,
         scriptArguments: rest,
-        environment: jobEnvironment(options.environment),
+        environment: { ...known.environment, ...jobEnvironment(options.environment) },
         nodeFile: readNodeFile(options.environment['PBS_NODEFILE']),
         umask: options.umask,
         shell: options.shell,
@@ -74,9 +87,12 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
       connectMs: known.connectMs,
       reconnectMs: known.reconnectMs,
       guestLives: () => !seen || processRuns(guest),
+      bootId,
+      afterJobSeconds: known.afterJobSeconds,
     });
     for (const signal of signals) void session.signal(signal);
     const end = await Promise.race([session.run(), outputFailure(options)]);
+    if (end.remark !== undefined) options.stderr.write(`vmbatch: ${end.remark}\n`);
     const all = (performance.now() - begun) / 1000;
     leave({
       exitCode: end.exitCode,
@@ -89,9 +105,39 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     session?.abandon();
     const error = toVmbatchError(thrown);
     options.stderr.write(`${formatError(error)}\n`);
-    leave({ fault: error.fault, message: error.message.slice(0, 1000) });
+    leave({ fault: error.fault, code: error.code, message: error.message.slice(0, 1000) });
     return { exitCode: FAULT_OUTCOMES[error.fault].starterExit, diedOf: undefined };
   }
+}
+
+function deleted(jobId: string): VmbatchError {
+  const message = `job ${jobId} was deleted while its guest was being started`;
+  return new VmbatchError({ fault: 'job', code: 'job-deleted', message, jobId });
+}
+
+/** In the prologue's mode `started`, waits for the guest. */
+async function awaitGuest(
+  known: Session,
+  guestLives: () => boolean,
+  signal: AbortSignal,
+): Promise<{ host: string; bootId: string | undefined }> {
+  const { awaited, jobId, hostKey, host } = known;
+  if (awaited === undefined) return { host, bootId: known.bootId };
+  const report = await waitForReadyFile(
+    {
+      path: awaited.readyFile,
+      jobId,
+      nonce: awaited.nonce,
+      ownerUid: process.getuid?.() ?? 0,
+      hostKey,
+    },
+    {
+      deadlineMs: Math.max(1_000, awaited.until - Date.now()),
+      signal,
+      givenUp: () => (guestLives() ? undefined : 'the guest died while it started'),
+    },
+  );
+  return { host: awaited.addressUnknown ? report.address : host, bootId: report.bootId };
 }
 
 function readScript(options: RunJobOptions): { script: Buffer; name: string; rest: string } {

@@ -200,6 +200,10 @@ const session: Step = {
         ...(guest === undefined ? {} : { guest }),
         connectMs: config.timeouts.sshConnectMs,
         reconnectMs: config.timeouts.reconnectMs,
+        heartbeatMs: config.timeouts.heartbeatMs,
+        ...(record.guest === undefined ? {} : { bootId: record.guest.bootId }),
+        environment: {},
+        afterJobSeconds: 0,
       },
       account,
     );

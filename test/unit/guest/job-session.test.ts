@@ -48,6 +48,7 @@ function session(script: string | Buffer, changes: Partial<JobSessionOptions> = 
       privateKey: server.userKey.privateKey,
       hostKey: server.hostKey,
       timeoutMs: 5_000,
+      heartbeatMs: 60_000,
     },
     launch: {
       directory: join(work, 'job'),
@@ -190,6 +191,7 @@ while :; do sleep 0.1; done
       privateKey: server.userKey.privateKey,
       hostKey: generateKeyPair().publicKey,
       timeoutMs: 5_000,
+      heartbeatMs: 60_000,
     };
     await expect(session('true\n', { connection, connectMs: 60_000 }).run()).rejects.toMatchObject({
       code: 'host-key-mismatch',
@@ -208,6 +210,7 @@ while :; do sleep 0.1; done
       privateKey: dead.userKey.privateKey,
       hostKey: dead.hostKey,
       timeoutMs: 5_000,
+      heartbeatMs: 60_000,
     };
     const lost = session('true\n', { connection, connectMs: 60_000, guestLives: () => false });
     await expect(lost.run()).rejects.toMatchObject({ code: 'guest-lost', fault: 'node' });
@@ -228,6 +231,7 @@ while :; do sleep 0.1; done
       privateKey: server.userKey.privateKey,
       hostKey: server.hostKey,
       timeoutMs: 5_000,
+      heartbeatMs: 60_000,
     };
     const unlucky = session('true\n', { connection, connectMs: 1_000 }).run();
     await expect(unlucky).rejects.toMatchObject({ code: 'guest-unreachable', fault: 'node' });
@@ -261,7 +265,15 @@ while :; do sleep 0.1; done
     const refusing = await startSshServer(shell);
     const { port, hostKey, userKey } = refusing;
     const { privateKey } = userKey;
-    const connection = { host: '127.0.0.1', user: 'alice', timeoutMs: 5_000, port, hostKey, privateKey };
+    const connection = {
+      host: '127.0.0.1',
+      user: 'alice',
+      timeoutMs: 5_000,
+      heartbeatMs: 60_000,
+      port,
+      hostKey,
+      privateKey,
+    };
     await expect(session('true\n', { connection }).run()).rejects.toMatchObject({
       code: 'job-not-started',
       message: expect.stringMatching(/exit code 1 and said: This account is not available\.$/),

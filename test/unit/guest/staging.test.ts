@@ -49,6 +49,7 @@ function session(script: string, staging: Staging): JobSession {
       privateKey: server.userKey.privateKey,
       hostKey: server.hostKey,
       timeoutMs: 5_000,
+      heartbeatMs: 60_000,
     },
     launch: {
       directory: join(work, 'job'),
@@ -96,7 +97,7 @@ describe('runJob', () => {
       {
         ...{ version: 1, jobId, host: '127.0.0.1', port: server.port, user: 'alice' },
         ...{ privateKey: server.userKey.privateKey, hostKey: server.hostKey, loginShell: '/bin/sh' },
-        ...{ connectMs: 5_000, reconnectMs: 5_000 },
+        ...{ connectMs: 5_000, reconnectMs: 5_000, heartbeatMs: 60_000, environment: {}, afterJobSeconds: 0 },
       },
       owner,
     );
