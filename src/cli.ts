@@ -42,6 +42,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import('./commands/epilogue.ts'),
     about: 'node: destroy the guest of a job and all that was made for it (TORQUE calls it)',
   },
+  ssh: {
+    load: () => import('./commands/ssh.ts'),
+    about: 'node: log in to the guest of a job',
+  },
+  console: {
+    load: () => import('./commands/console.ts'),
+    about: 'node: print what the guest of a job said on its console',
+  },
+  release: {
+    load: () => import('./commands/release.ts'),
+    about: 'node: remove guests that were kept of failed jobs',
+  },
   hooks: {
     load: () => import('./commands/hooks.ts'),
     about: 'node: put prologue, epilogue and job starter in place for the mom',

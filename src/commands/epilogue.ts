@@ -1,6 +1,7 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { releaseKept } from '../node/debug/kept.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
 import { readQueueList } from '../node/queue-list.ts';
@@ -41,7 +42,12 @@ export async function main(argv: string[]): Promise<number> {
       hook,
       log,
       openHypervisor: (uri) => openHypervisor(uri, timeoutMs),
+      keeper: { node: process.execPath, vmbatch: process.argv[1] ?? 'vmbatch' },
+      tell: (text) => process.stderr.write(`${text}\n`),
     });
+    // Their keepers may have been lost with a restart of the node.
+    const expired = ({ until }: { until: number }) => until <= Date.now();
+    await releaseKept(state, expired, (uri) => openHypervisor(uri, timeoutMs), log);
     return done ? 0 : FAULT_OUTCOMES.node.commandExit;
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');

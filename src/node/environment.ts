@@ -1,5 +1,6 @@
 // What the node's commands share: their options, the hypervisor and the log.
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
+import { loadNodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
@@ -32,6 +33,11 @@ export function takeHookOptions(argv: readonly string[]): HookOptions {
     else options.state = value;
     options.rest.splice(0, 2);
   }
+}
+
+/** The state directory that a node file names; without a node file, where it is by default. */
+export function stateOf(configFile: string): string {
+  return existsSync(configFile) ? loadNodeConfig(configFile).state : BUILT_IN_DEFAULTS.state;
 }
 
 /** Opens the log; one that cannot be opened is done without, and said so on stderr. */

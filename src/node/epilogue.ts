@@ -2,14 +2,24 @@
 // while the prologue still runs, twice, or when nothing was made.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readOutcome, sessionPaths } from '../guest/session-file.ts';
+import { type Outcome, readOutcome, sessionPaths } from '../guest/session-file.ts';
 import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';
 import { errnoOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { lastWords } from './console.ts';
+import { keepConsole } from './debug/consoles.ts';
+import { hasFailed, type KeeperProgram, startKeeper } from './debug/kept.ts';
 import { appendHistory } from './history.ts';
-import { type JobPaths, jobPaths, readRecord, removeJobDirectory } from './record.ts';
+import {
+  type JobPaths,
+  type JobRecord,
+  jobPaths,
+  readRecord,
+  removeJobDirectory,
+  writeRecord,
+} from './record.ts';
 import { undo } from './undo.ts';
 
 export interface EpilogueOptions {
@@ -18,6 +28,10 @@ export interface EpilogueOptions {
   /** For the connection that the record names: the node file may be another by now, or broken. */
   openHypervisor: (uri: string) => Hypervisor;
   log: Log;
+  /** What a keeper of a failed job's guest is to run; undefined: guests are never kept. */
+  keeper?: KeeperProgram | undefined;
+  /** Tells the job's user something: TORQUE delivers an epilogue's output with the job's. */
+  tell?: (text: string) => void;
 }
 
 /** What a prologue gets to notice that its job is over and to undo what it is about. A start of a domain in
@@ -42,6 +56,17 @@ export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   }
 
   const outcome = readOutcome(sessionPaths(state, hook.jobId), record.uid);
+  const failed = hasFailed(hook.exitStatus, outcome?.fault);
+  if (failed) {
+    keepConsole(state, hook.jobId, paths.console, record.debug.consoles);
+    // The starter is the job's user and may not read the console.
+    const why = outcome?.code === 'guest-lost' ? lastWords(paths.console) : undefined;
+    if (why !== undefined) {
+      options.tell?.(`vmbatch: ${why} under its job`);
+      log.write('warn', `${why} under its job`);
+    }
+    if (await keepGuest(options, paths, record, outcome)) return true;
+  }
   const hypervisor = options.openHypervisor(record.uri);
   const failures = await undo({ state, paths, record, hypervisor });
   record.seconds['epilogue'] = Math.round(performance.now() - begun) / 1000;
@@ -52,6 +77,29 @@ export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   const ended = { exitStatus: hook.exitStatus, exitCode: outcome?.exitCode, ...record.seconds };
   if (failures.length === 0) log.write('info', 'the guest is gone', ended);
   return failures.length === 0;
+}
+
+/** Keeps the guest of a failed job for a while instead of removing it, if that is wished and there is one.
+ * @returns whether it is kept */
+async function keepGuest(
+  { state, hook, log, keeper }: EpilogueOptions,
+  paths: JobPaths,
+  record: JobRecord,
+  outcome: Outcome | undefined,
+): Promise<boolean> {
+  const { keepMs } = record.debug;
+  if (keepMs === 0 || keeper === undefined || record.steps.session !== 'held') return false;
+  const until = Date.now() + keepMs;
+  record.keptUntil = until;
+  writeRecord(paths, record);
+  await startKeeper(state, hook.jobId, Math.ceil(keepMs / 1000), keeper);
+  appendHistory(state, record, { exitStatus: hook.exitStatus, outcome });
+  const [id, end] = [hook.jobId, new Date(until).toISOString()];
+  log.write(
+    'warn',
+    `the guest of this failed job is kept until ${end}: vmbatch ssh ${id}, vmbatch release ${id}`,
+  );
+  return true;
 }
 
 /** Tells a prologue that may be running that the job is over. False if there is nothing of the job here. */

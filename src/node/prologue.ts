@@ -125,6 +125,7 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
     queue: hook.queue,
     uri: config.hypervisor.uri,
     undoMs: config.timeouts.epilogueMs,
+    debug: { keepMs: config.debug.keepOnFailureMs, consoles: config.debug.consoles },
     domain: `vmbatch-${hook.jobId}`,
     nonce,
     readyFile: join(config.readyDirectory, `${hook.jobId}.${nonce}`),

@@ -21,6 +21,10 @@ const RECORD = z.object({
   /** What it takes to undo without the node file, which may change or break meanwhile. */
   uri: z.string(),
   undoMs: z.number(),
+  /** For how long the guest is kept if the job fails, and how many consoles of failed jobs are. */
+  debug: z.object({ keepMs: z.number(), consoles: z.int() }).prefault({ keepMs: 0, consoles: 0 }),
+  /** Set when the guest of a failed job is kept: milliseconds since 1970. */
+  keptUntil: z.number().optional(),
   /** The domain's name. */
   domain: z.string(),
   nonce: z.string(),

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
 import type { Hypervisor } from '../../src/hypervisor/port.ts';
-import { endGuest } from '../../src/node/epilogue.ts';
+import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
 import { jobPaths } from '../../src/node/record.ts';
 import { findAccount } from '../../src/util/account.ts';
@@ -37,8 +37,9 @@ export interface FakeNode {
   onCreate: () => void;
   script(text: string): void;
   start(jobId: string, options?: { signal?: AbortSignal }): Promise<unknown>;
-  end(jobId: string): Promise<boolean>;
+  end(jobId: string, options?: Partial<EpilogueOptions> & { exitStatus?: number }): Promise<boolean>;
   remove(): void;
+  hypervisor: Hypervisor;
 }
 
 export async function fakeNode(changes = ''): Promise<FakeNode> {
@@ -131,13 +132,15 @@ ${changes}`;
         self: { pid: 999_999_999, startTicks: 1 }, // no such process
         signal,
       }),
-    end: (jobId) =>
+    end: (jobId, { exitStatus = 0, ...options } = {}) =>
       endGuest({
         state: node.config.state,
-        hook: { ...hook(jobId), exitStatus: 0 },
+        hook: { ...hook(jobId), exitStatus },
         openHypervisor: () => hypervisor,
         log,
+        ...options,
       }),
+    hypervisor,
     remove: () => rmSync(directory, { recursive: true, force: true }),
   };
   return node;
