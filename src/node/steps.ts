@@ -7,12 +7,14 @@ import type { NodeConfig } from '../config/node.ts';
 import { type GuestContext, renderContextScript } from '../context/guest-context.ts';
 import { buildIso } from '../context/iso9660.ts';
 import type { KeyPair } from '../context/keys.ts';
+import { macAddress } from '../guest/network/mac.ts';
 import { createOverlay } from '../guest/overlay.ts';
 import { leasePort, releasePort } from '../guest/port-lease.ts';
 import { checkReadyDirectory, waitForReadyFile } from '../guest/ready.ts';
 import type { ResolvedGuestRequest } from '../guest/request.ts';
 import { removeSession, sessionPaths, writeSession } from '../guest/session-file.ts';
-import { chooseDomainType, macAddress, renderDomainXml } from '../hypervisor/domain-xml.ts';
+import { chooseDomainType } from '../hypervisor/domain-type.ts';
+import { renderDomainXml } from '../hypervisor/domain-xml.ts';
 import { findGuestProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { Account } from '../util/account.ts';
@@ -114,10 +116,23 @@ const domain: Step = {
       vcpus: request.vcpus,
       memoryBytes: request.memoryBytes,
       boot: request.image.boot,
-      overlay: paths.overlay,
+      machine: undefined,
+      cpu: undefined,
+      xenMode: 'pvh',
+      disks: [{ file: paths.overlay, format: 'qcow2', role: 'root' }],
       contextIso: paths.contextIso,
       consoleLog: paths.console,
-      network: { mac: macAddress(record.jobId), forwardedPort: record.port ?? 0 },
+      network: { type: 'user', mac: macAddress(record.jobId), forwardedPort: record.port ?? 0 },
+      filesystems: [],
+      agent: false,
+      tuning: {
+        cpus: undefined,
+        numaNodes: undefined,
+        hugepageBytes: undefined,
+        cpuShares: undefined,
+        ioWeight: undefined,
+        partition: undefined,
+      },
     });
     writeFileAtomic(paths.domainXml, xml, 0o600);
     writeFileSync(paths.console, '', { mode: 0o600 });
