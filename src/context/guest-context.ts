@@ -1,4 +1,5 @@
 // What a guest is told about its job, and context.sh, in which it is told.
+import type { Contextualisation } from '../config/node-config.ts';
 import { renderTemplate } from '../util/template.ts';
 
 /** All that the guest service needs. Times in seconds since 1970, ids as numbers. */
@@ -17,9 +18,7 @@ export interface GuestContext {
     home: string;
     shell: string;
   };
-  network:
-    | { addressing: 'dhcp' }
-    | { addressing: 'static'; address: string; prefixLength: number; gateway: string; dns: string[] };
+  network: GuestNetwork;
   /** Names of CernVM-FS repositories; may be empty. */
   repositories: string[];
   mounts: { type: string; source: string; target: string; options: string[] }[];
@@ -29,18 +28,107 @@ export interface GuestContext {
   hostKey: string;
   /** One line of authorized_keys: the job's key. */
   authorizedKey: string;
-  time: number;
+  /** Undefined: the guest's clock is left alone. */
+  time: number | undefined;
+  /** What only some guests have; absent: none of it. */
+  extras?: GuestExtras;
+}
+
+/** How the guest comes to its addresses. */
+export type GuestNetwork = (
+  | { addressing: 'dhcp' }
+  | {
+      addressing: 'static';
+      address: string;
+      prefixLength: number;
+      gateway: string | undefined;
+      /** An IPv6 address besides; without it the network's routers may still give one. */
+      address6?: { address: string; prefixLength: number; gateway: string | undefined } | undefined;
+    }
+) & {
+  /** Name servers; with DHCP on top of what the server says. */
+  dns?: string[];
+  /** Search domain. */
+  domain?: string | undefined;
+  /** Of the interface to configure; absent: the first. */
+  mac?: string | undefined;
+};
+
+export interface GuestExtras {
+  /** The guest's names of its disks, for guests that see no serial numbers: `vdb:scratch`. */
+  disks: string[];
+  /** Where the disks are mounted; undefined: there is none. */
+  scratch: string | undefined;
+  cache: string | undefined;
+  /** How the guest says that it is ready. */
+  ready: 'file' | 'ssh' | 'agent';
+  timeZone: string | undefined;
+  ntp: string[];
+  cvmfs: { proxy: string | undefined; server: string | undefined };
+  /** Whether the disk holds the site's hooks. */
+  beforeJob: boolean;
+  afterJob: boolean;
+  /** Machine/Job Features: a file for each key. */
+  machineFeatures: Record<string, string | number>;
+  jobFeatures: Record<string, string | number>;
+  /** For jobs with several guests. */
+  peers?: GuestPeers | undefined;
+}
+
+/** How the guests of one job find each other. */
+export interface GuestPeers {
+  /** This guest's name among them: the node's. */
+  name: string;
+  count: number;
+  /** On the share; each guest writes its address there. */
+  directory: string;
+  /** A key pair for SSH between them. */
+  privateKey: string;
+  publicKey: string;
+}
+
+/** Words that stand for what is secret, where a context is shown and not used. */
+const PLACEHOLDER = 'PLACEHOLDER';
+
+/** The context without its secrets. */
+export function redactContext(context: GuestContext): GuestContext {
+  const { extras } = context;
+  return {
+    ...context,
+    hostKey: `${PLACEHOLDER} for the private host key\n`,
+    authorizedKey: `ssh-ed25519 ${PLACEHOLDER}`,
+    ...(extras?.peers === undefined
+      ? {}
+      : {
+          extras: {
+            ...extras,
+            peers: { ...extras.peers, privateKey: PLACEHOLDER, publicKey: `ssh-ed25519 ${PLACEHOLDER}` },
+          },
+        }),
+  };
+}
+
+/** Who configures the guest's network: our service, or the image by itself. */
+function networkMode(context: GuestContext, kind: Contextualisation): string {
+  if (kind === 'cloud-init') return 'none';
+  // CernVM asks DHCP before anything of ours runs.
+  if (kind === 'cernvm' && context.network.addressing === 'dhcp') return 'none';
+  return context.network.addressing;
 }
 
 /** context.sh: sourced by a root shell in the guest, so every value is one quoted word. Source of the file's
  * name and of how it is found: the start-up scripts of CernVM (OpenNebula's convention). */
-export function renderContextScript(context: GuestContext): string {
+export function renderContextScript(
+  context: GuestContext,
+  kind: Contextualisation = 'prepared',
+  userData?: string,
+): string {
   const { user, network } = context;
   const values: [string, string | number][] = [
     ['VMBATCH_JOB_ID', context.jobId],
     ['VMBATCH_NONCE', context.nonce],
     ['VMBATCH_HOSTNAME', context.hostname],
-    ['VMBATCH_TIME', context.time],
+    ['VMBATCH_TIME', context.time ?? ''],
     ['VMBATCH_USER', user.name],
     ['VMBATCH_UID', user.uid],
     ['VMBATCH_GROUP', user.group],
@@ -48,15 +136,22 @@ export function renderContextScript(context: GuestContext): string {
     ['VMBATCH_GROUPS', user.groups.map((group) => `${group.name}:${group.gid}`).join(' ')],
     ['VMBATCH_HOME', user.home],
     ['VMBATCH_SHELL', user.shell],
-    ['VMBATCH_NET', network.addressing],
+    ['VMBATCH_NET', networkMode(context, kind)],
+    ['VMBATCH_MAC', network.mac ?? ''],
   ];
   if (network.addressing === 'static')
     values.push(
       ['VMBATCH_ADDRESS', `${network.address}/${network.prefixLength}`],
-      ['VMBATCH_GATEWAY', network.gateway],
-      ['VMBATCH_DNS', network.dns.join(' ')],
+      ['VMBATCH_GATEWAY', network.gateway ?? ''],
+      [
+        'VMBATCH_ADDRESS6',
+        network.address6 === undefined ? '' : `${network.address6.address}/${network.address6.prefixLength}`,
+      ],
+      ['VMBATCH_GATEWAY6', network.address6?.gateway ?? ''],
     );
   values.push(
+    ['VMBATCH_DNS', (network.dns ?? []).join(' ')],
+    ['VMBATCH_SEARCH', network.domain ?? ''],
     [
       'VMBATCH_MOUNTS',
       context.mounts
@@ -67,6 +162,40 @@ export function renderContextScript(context: GuestContext): string {
     ['VMBATCH_READY_FILE', context.readyFile],
     ['VMBATCH_HOST_KEY', Buffer.from(context.hostKey).toString('base64')],
     ['VMBATCH_AUTHORIZED_KEY', context.authorizedKey],
+    ...(context.extras === undefined ? [] : extraValues(context.extras)),
   );
-  return renderTemplate('context.sh', { values }, 'sh');
+  // One line, and not in need of quotes: readers pass it through the shell unquoted.
+  const encoded = userData === undefined ? undefined : Buffer.from(userData).toString('base64');
+  return renderTemplate('context.sh', { values, userData: encoded }, 'sh');
+}
+
+function extraValues(extras: GuestExtras): [string, string | number][] {
+  const features = (values: Record<string, string | number>) =>
+    Object.entries(values)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(' ');
+  const { peers } = extras;
+  return [
+    ['VMBATCH_READY', extras.ready],
+    ['VMBATCH_DISKS', extras.disks.join(' ')],
+    ['VMBATCH_SCRATCH', extras.scratch ?? ''],
+    ['VMBATCH_CACHE', extras.cache ?? ''],
+    ['VMBATCH_TIMEZONE', extras.timeZone ?? ''],
+    ['VMBATCH_NTP', extras.ntp.join(' ')],
+    ['VMBATCH_CVMFS_PROXY', extras.cvmfs.proxy ?? ''],
+    ['VMBATCH_CVMFS_SERVER', extras.cvmfs.server ?? ''],
+    ['VMBATCH_BEFORE_JOB', extras.beforeJob ? 1 : ''],
+    ['VMBATCH_AFTER_JOB', extras.afterJob ? 1 : ''],
+    ['VMBATCH_MACHINE_FEATURES', features(extras.machineFeatures)],
+    ['VMBATCH_JOB_FEATURES', features(extras.jobFeatures)],
+    ...(peers === undefined
+      ? []
+      : ([
+          ['VMBATCH_PEER_NAME', peers.name],
+          ['VMBATCH_PEER_COUNT', peers.count],
+          ['VMBATCH_PEERS_DIRECTORY', peers.directory],
+          ['VMBATCH_PEER_KEY', Buffer.from(peers.privateKey).toString('base64')],
+          ['VMBATCH_PEER_PUBLIC_KEY', peers.publicKey],
+        ] as [string, string | number][])),
+  ];
 }

@@ -1,38 +1,28 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { type GuestContext, renderContextScript } from '../../../src/context/guest-context.ts';
-
-const CONTEXT: GuestContext = {
-  jobId: '112.server',
-  nonce: '00112233445566778899aabb',
-  hostname: 'vmbatch-112-server',
-  user: {
-    name: 'alice',
-    uid: 5001,
-    group: 'alice',
-    gid: 5001,
-    groups: [{ name: 'grid', gid: 6000 }],
-    home: '/home/alice',
-    shell: '/bin/bash',
-  },
-  network: {
-    addressing: 'static',
-    address: '10.0.2.15',
-    prefixLength: 24,
-    gateway: '10.0.2.2',
-    dns: ['10.0.2.3'],
-  },
-  mounts: [{ type: 'nfs4', source: '10.0.2.2:/share', target: '/share', options: ['vers=4.1', 'hard'] }],
-  repositories: ['alice.cern.ch', 'sft.cern.ch'],
-  readyFile: '/share/.vmbatch/ready/112.server.00112233445566778899aabb',
-  hostKey: '-----BEGIN OPENSSH PRIVATE KEY-----\n(a key)\n-----END OPENSSH PRIVATE KEY-----\n',
-  authorizedKey: 'ssh-ed25519 AAAA',
-  time: 1_795_370_000,
-};
+import { redactContext, renderContextScript } from '../../../src/context/guest-context.ts';
+import { CONTEXT, FULL_CONTEXT } from './context.ts';
 
 describe('renderContextScript', () => {
   it('gives the pinned text', async () => {
     await expect(renderContextScript(CONTEXT)).toMatchFileSnapshot('../../golden/node/context.sh');
+  });
+
+  it('gives the pinned text for a guest with everything', async () => {
+    const text = renderContextScript(FULL_CONTEXT, 'cernvm', 'user-data');
+    await expect(text).toMatchFileSnapshot('../../golden/node/context-full.sh');
+  });
+
+  it.each([
+    ['prepared', 'static'],
+    ['cernvm', 'static'],
+    ['cloud-init', 'none'],
+  ] as const)('leaves the network to who configures it in %s images: %s', (kind, net) => {
+    expect(renderContextScript(FULL_CONTEXT, kind)).toContain(`VMBATCH_NET='${net}'`);
+  });
+
+  it('says nothing of the time where the clock is to be left alone', () => {
+    expect(renderContextScript({ ...CONTEXT, time: undefined })).toContain("VMBATCH_TIME=''");
   });
 
   it.each(['dash', 'bash'])('is sourced by %s without anything of it being executed', (shell) => {
@@ -40,5 +30,14 @@ describe('renderContextScript', () => {
     const text = renderContextScript({ ...CONTEXT, user: { ...CONTEXT.user, home: hostile } });
     const program = `${text}\nprintf %s "$VMBATCH_HOME"`;
     expect(execFileSync(shell, ['-c', program], { encoding: 'utf8' })).toBe(hostile);
+  });
+});
+
+describe('redactContext', () => {
+  it('leaves no key in what is shown', () => {
+    const text = renderContextScript(redactContext(FULL_CONTEXT));
+    for (const secret of [FULL_CONTEXT.hostKey, FULL_CONTEXT.extras?.peers?.privateKey ?? '?'])
+      expect(text).not.toContain(Buffer.from(secret).toString('base64').slice(0, 16));
+    expect(text).toContain('PLACEHOLDER');
   });
 });
