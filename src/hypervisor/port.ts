@@ -21,4 +21,23 @@ export interface Hypervisor {
   destroy(name: string): Promise<void>;
   /** Names of all running domains. */
   list(): Promise<string[]>;
+  /** Addresses of a domain's interfaces, as far as the source knows them.
+   * @throws VmbatchError `node`: hypervisor not reachable, or no such domain */
+  addresses(name: string, source: AddressSource): Promise<GuestAddress[]>;
+  /** Asks QEMU's guest agent in a domain.
+   * @param command as the agent takes it, such as `{ execute: 'guest-ping' }`
+   * @returns what its answer holds under `return`; foreign data
+   * @throws VmbatchError `node` (`agent-silent`) if it does not answer in time, or with an error */
+  agent(name: string, command: object, limitMs: number): Promise<unknown>;
+  /** Names of the network filters that the connection knows; none where it has no such thing. */
+  filters(): Promise<string[]>;
+}
+
+/** Where addresses are looked up: the leases of libvirt's own networks, the host's neighbours, the guest agent. */
+export type AddressSource = 'lease' | 'arp' | 'agent';
+
+export interface GuestAddress {
+  mac: string;
+  /** Without a prefix length. */
+  address: string;
 }

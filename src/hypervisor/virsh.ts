@@ -1,8 +1,9 @@
 // The hypervisor port by way of libvirt's virsh.
+import { isIP } from 'node:net';
 import { VmbatchError } from '../util/errors.ts';
 import { describeRun, type Run, type RunResult } from '../util/run.ts';
 import { findGuestProcess, stopGuestProcess } from './guest-process.ts';
-import type { Hypervisor } from './port.ts';
+import type { GuestAddress, Hypervisor } from './port.ts';
 
 export interface VirshOptions {
   /** libvirt connection, such as `qemu:///system`. */
@@ -17,6 +18,24 @@ const NO_SUCH_DOMAIN =
   /failed to get domain|Domain not found|no domain with matching name|domain is not running/i;
 const NOT_REACHABLE =
   /failed to connect to the hypervisor|Failed to connect socket|Connection refused|End of file while reading/i;
+
+/** Lines of `virsh domifaddr`: name, MAC, protocol, address with its prefix length. */
+function parseAddresses(text: string): GuestAddress[] {
+  return text.split('\n').flatMap((line) => {
+    const [, mac = '', protocol = '', address = ''] = line.trim().split(/\s+/);
+    if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac) || !/^ipv[46]$/.test(protocol)) return [];
+    const [plain = ''] = address.split('/');
+    return isIP(plain) === 0 ? [] : [{ mac: mac.toLowerCase(), address: plain }];
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
 
 /** An epilogue has more to do than to wait for a libvirtd that hangs. */
 const DESTROY_LIMIT_MS = 10_000;
@@ -58,6 +77,36 @@ export function openVirsh(options: VirshOptions): Hypervisor {
       const silent = NOT_REACHABLE.test(result.stderr) || result.timedOut || result.notFound;
       if (ended === false || (ended === undefined && !silent))
         throw failed(`libvirt did not destroy the domain ${name}`, result);
+    },
+
+    async addresses(name, source) {
+      const result = await virsh(['domifaddr', name, '--full', '--source', source]);
+      if (result.exitCode !== 0) throw failed(`libvirt does not tell addresses of ${name}`, result);
+      return parseAddresses(result.stdout);
+    },
+
+    async agent(name, command, limitMs) {
+      const seconds = String(Math.max(1, Math.ceil(limitMs / 1000)));
+      const words = ['qemu-agent-command', name, '--timeout', seconds, JSON.stringify(command)];
+      const result = await virsh(words, limitMs + 1_000);
+      const answer: unknown = result.exitCode === 0 ? parseJson(result.stdout) : undefined;
+      if (typeof answer === 'object' && answer !== null && 'return' in answer) return answer.return;
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'agent-silent',
+        message: `the guest agent of ${name} does not answer: ${describeRun(result)}`,
+        hint: 'does the image run qemu-guest-agent?',
+      });
+    },
+
+    async filters() {
+      const result = await virsh(['nwfilter-list']);
+      // A connection without the driver says that it does not support the call.
+      if (result.exitCode !== 0) return [];
+      return result.stdout.split('\n').flatMap((line) => {
+        const match = /^\s*[0-9a-f-]{36}\s+(\S+)\s*$/.exec(line);
+        return match?.[1] === undefined ? [] : [match[1]];
+      });
     },
 
     async list() {

@@ -8,8 +8,9 @@ import { type GuestContext, renderContextScript } from '../context/guest-context
 import { buildIso } from '../context/iso9660.ts';
 import type { KeyPair } from '../context/keys.ts';
 import { macAddress } from '../guest/network/mac.ts';
+import { hostnameOf } from '../guest/network/plan.ts';
+import { leasePort, releasePort } from '../guest/network/port-lease.ts';
 import { createOverlay } from '../guest/overlay.ts';
-import { leasePort, releasePort } from '../guest/port-lease.ts';
 import { checkReadyDirectory, waitForReadyFile } from '../guest/ready.ts';
 import type { ResolvedGuestRequest } from '../guest/request.ts';
 import { removeSession, sessionPaths, writeSession } from '../guest/session-file.ts';
@@ -233,9 +234,4 @@ export const STEPS: readonly Step[] = [readyFile, port, overlay, context, domain
 
 function wasKilled(record: JobRecord): boolean {
   return !processRuns(record.prologue);
-}
-
-/** A host name from a job id: letters, digits and hyphens, at most 63 of them. */
-export function hostnameOf(jobId: string): string {
-  return `vmbatch-${jobId.replace(/[^A-Za-z0-9]+/g, '-')}`.slice(0, 63).replace(/-+$/, '').toLowerCase();
 }

@@ -111,6 +111,9 @@ ${changes}`;
       node.domains.delete(name);
     },
     list: async () => [...node.domains],
+    addresses: async () => [],
+    agent: async () => undefined,
+    filters: async () => ['clean-traffic'],
   };
   const node: FakeNode = {
     directory,

@@ -82,3 +82,48 @@ describe('openVirsh', () => {
     expect(await hypervisor.list()).toEqual(['vmbatch-1.server', 'other']);
   });
 });
+
+describe('what else virsh is asked', () => {
+  it('reads addresses of a domain from every line that is one', async () => {
+    const stdout = ` Name       MAC address          Protocol     Address
+-------------------------------------------------------------------------------
+ vnet0      52:54:00:AA:bb:cc    ipv4         192.0.2.20/24
+ vnet0      52:54:00:aa:bb:cc    ipv6         2001:db8::5/64
+ lo         00:00:00:00:00:00    N/A          N/A
+`;
+    const { calls, hypervisor } = virsh({ stdout });
+    expect(await hypervisor.addresses('vmbatch-1.s', 'lease')).toEqual([
+      { mac: '52:54:00:aa:bb:cc', address: '192.0.2.20' },
+      { mac: '52:54:00:aa:bb:cc', address: '2001:db8::5' },
+    ]);
+    expect(calls[0]?.slice(4)).toEqual(['domifaddr', 'vmbatch-1.s', '--full', '--source', 'lease']);
+  });
+
+  it('hands on what the guest agent returns, and says when there is none', async () => {
+    const { hypervisor, calls } = virsh({ stdout: '{"return":{"pid":7}}\n' });
+    expect(await hypervisor.agent('vmbatch-1.s', { execute: 'guest-exec' }, 1_500)).toEqual({ pid: 7 });
+    expect(calls[0]?.slice(4)).toEqual([
+      'qemu-agent-command',
+      'vmbatch-1.s',
+      '--timeout',
+      '2',
+      '{"execute":"guest-exec"}',
+    ]);
+    const silent = virsh({ exitCode: 1, stderr: 'error: Guest agent is not responding\n' });
+    await expect(silent.hypervisor.agent('x', {}, 1_000)).rejects.toMatchObject({ code: 'agent-silent' });
+    await expect(virsh({ stdout: 'garbage' }).hypervisor.agent('x', {}, 1_000)).rejects.toMatchObject({
+      code: 'agent-silent',
+    });
+  });
+
+  it('knows the network filters, and none where the connection has no such thing', async () => {
+    const stdout = ` UUID                                   Name
+------------------------------------------------------------------
+ 0cc4bb0d-1d6f-4e41-8b48-1d1d0d4ac45b   clean-traffic
+`;
+    expect(await virsh({ stdout }).hypervisor.filters()).toEqual(['clean-traffic']);
+    expect(
+      await virsh({ exitCode: 1, stderr: 'error: this function is not supported' }).hypervisor.filters(),
+    ).toEqual([]);
+  });
+});

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jobPaths, readRecord, STEP_NAMES, writeRecord } from '../../../src/node/record.ts';
-import { hostnameOf, STEPS } from '../../../src/node/steps.ts';
+import { STEPS } from '../../../src/node/steps.ts';
 import { FAULT_OUTCOMES, VmbatchError } from '../../../src/util/errors.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';
 
@@ -237,15 +237,5 @@ describe('FAULT_OUTCOMES', () => {
       ['site', 2],
       ['bug', 2],
     ]);
-  });
-});
-
-describe('hostnameOf', () => {
-  it.each([
-    ['112.server.example.org', 'vmbatch-112-server-example-org'],
-    ['113[2].server', 'vmbatch-113-2-server'],
-    [`1.${'a'.repeat(100)}`, `vmbatch-1-${'a'.repeat(53)}`],
-  ])('turns %s into a host name', (jobId, expected) => {
-    expect(hostnameOf(jobId)).toBe(expected);
   });
 });

@@ -1,9 +1,8 @@
-// Loopback ports of the node that lead to guests on QEMU's user network: one lock file a port.
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+// Loopback ports of the node that lead to guests on QEMU's user network.
+import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { removeFile } from '../util/files.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import { releaseLease, takeLease } from './lease.ts';
 
 // Below the range from which Linux gives out ports by itself (32768 on).
 const FIRST_PORT = 22_000;
@@ -25,7 +24,7 @@ export async function leasePort(
     const port = FIRST_PORT + ((start + step) % span);
     if (taken.has(leaseName(port)) || !(await canListen(port))) continue;
     onCandidate(port);
-    if (writeLease(join(directory, leaseName(port)), jobId)) return port;
+    if (takeLease(directory, leaseName(port), jobId)) return port;
   }
   throw new VmbatchError({
     fault: 'node',
@@ -38,31 +37,11 @@ export async function leasePort(
 
 /** Gives back a port if it is this job's; no error if it is not. */
 export function releasePort(directory: string, jobId: string, port: number): void {
-  const path = join(directory, leaseName(port));
-  try {
-    if (readFileSync(path, 'utf8') !== jobId) return;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
-    throw error;
-  }
-  removeFile(path);
+  releaseLease(directory, leaseName(port), jobId);
 }
 
 function leaseName(port: number): string {
   return `port-${port}`;
-}
-
-function writeLease(path: string, jobId: string): boolean {
-  let fd: number;
-  try {
-    fd = openSync(path, 'wx', 0o600);
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false;
-    throw error;
-  }
-  writeSync(fd, jobId);
-  closeSync(fd);
-  return true;
 }
 
 function canListen(port: number): Promise<boolean> {
