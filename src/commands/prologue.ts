@@ -2,10 +2,16 @@
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { startTicksOf } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
+import { lookUpFacts } from '../node/facts.ts';
 import { startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
 import { noteRefusal } from '../node/refusal-note.ts';
-import { type HookArguments, hookLimitMs, parsePrologueArguments } from '../torque/hook-arguments.ts';
+import {
+  type HookArguments,
+  hookLimitMs,
+  parsePrologueArguments,
+  wallSecondsOf,
+} from '../torque/hook-arguments.ts';
 import { findAccount } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
@@ -81,6 +87,8 @@ async function start(config: NodeConfig, hook: HookArguments, signal: AbortSigna
       hypervisor: openHypervisor(config.hypervisor.uri, config.timeouts.virshMs),
       log,
       run,
+      facts: () => lookUpFacts(config, hook.jobId, run),
+      wallSeconds: wallSecondsOf(hook.resources),
       ppn: Number.isInteger(ppn) && ppn > 0 ? ppn : 1,
       // The mom starts its hooks in its own folder, where its configuration is.
       limitMs: hookLimitMs('config') - performance.now(),

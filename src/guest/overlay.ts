@@ -1,12 +1,12 @@
 // The job's disk: a qcow2 overlay on a template image, which is never written to.
-import { closeSync, openSync, readSync, statfsSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { describeRun, type Run } from '../util/run.ts';
 
 const QCOW2_MAGIC = 0x514649fb;
 
-/** @throws VmbatchError `node` if the template image is absent, unreadable or not qcow2. */
-export function checkTemplateImage(name: string, path: string): void {
+/** @throws VmbatchError `node` if the template image is absent, unreadable or not what it is said to be. */
+export function checkTemplateImage(name: string, path: string, format: 'qcow2' | 'raw'): void {
   const header = Buffer.alloc(8);
   let fd: number;
   try {
@@ -25,34 +25,32 @@ export function checkTemplateImage(name: string, path: string): void {
   } finally {
     closeSync(fd);
   }
+  const isQcow2 = header.readUInt32BE(0) === QCOW2_MAGIC;
   const version = header.readUInt32BE(4);
-  if (header.readUInt32BE(0) !== QCOW2_MAGIC || version < 2 || version > 3)
+  if (format === 'raw' && isQcow2)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-not-raw',
+      message: `image ${name}: ${path} is a qcow2 image, the node file says raw`,
+      hint: 'correct its format in the node file',
+    });
+  if (format === 'qcow2' && (!isQcow2 || version < 2 || version > 3))
     throw new VmbatchError({
       fault: 'node',
       code: 'image-not-qcow2',
       message: `image ${name}: ${path} is not a qcow2 image`,
-      hint: 'convert it: qemu-img convert -O qcow2 IMAGE NEW',
+      hint: 'correct its format in the node file, or convert it: qemu-img convert -O qcow2 IMAGE NEW',
     });
-}
-
-/** @throws VmbatchError `node` if the file system of `directory` has less than `floorBytes` for root. */
-export function checkFreeSpace(directory: string, floorBytes: number): void {
-  const stats = statfsSync(directory);
-  const free = stats.bfree * stats.bsize;
-  if (free >= floorBytes) return;
-  const mib = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MiB`;
-  throw new VmbatchError({
-    fault: 'node',
-    code: 'disk-full',
-    message: `${directory} has ${mib(free)} free, a guest is started only with ${mib(floorBytes)}`,
-    hint: 'make room, or lower disk.free_floor in the node file',
-  });
 }
 
 /** Makes the overlay; takes the same time whatever the template's size.
  * @throws VmbatchError `node` if qemu-img fails. */
-export async function createOverlay(run: Run, template: string, overlay: string): Promise<void> {
-  const args = ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', template, overlay];
+export async function createOverlay(
+  run: Run,
+  { path: template, format }: { path: string; format: 'qcow2' | 'raw' },
+  overlay: string,
+): Promise<void> {
+  const args = ['create', '-q', '-f', 'qcow2', '-F', format, '-b', template, overlay];
   const result = await run('qemu-img', args, { timeoutMs: 30_000 });
   if (result.exitCode !== 0)
     throw new VmbatchError({

@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { makeDirectory, readForeignFile } from '../util/files.ts';
 import { printable } from '../util/log.ts';
+import type { ShareGuard } from './share/guard.ts';
 
 /** A ready file is one line of a few hundred bytes. */
 const MAX_BYTES = 4096;
@@ -16,7 +17,7 @@ const READY = z.object({
   version: z.literal(1),
   jobId: text,
   nonce: text,
-  address: z.ipv4(),
+  address: z.union([z.ipv4(), z.ipv6()]),
   port: z.int().min(1).max(65535),
   hostKey: z.string().max(512),
   hostname: text,
@@ -25,6 +26,8 @@ const READY = z.object({
   vcpus: z.int().min(1),
   memoryKiB: z.int().min(1),
   system: text,
+  /** The DHCP server that gave the address. */
+  dhcpServer: z.ipv4().optional(),
 });
 const FAILED = z.object({ version: z.literal(1), jobId: text, nonce: text, error: z.string().max(1024) });
 
@@ -43,17 +46,26 @@ export interface ReadyExpectation {
 /** Reads the ready file if it is there.
  * @throws VmbatchError `node` if it reports a failure or is not what this guest must write. */
 function readReadyFile(expected: ReadyExpectation): ReadyReport | undefined {
-  const content = readForeignFile(
-    expected.path,
-    { maxBytes: MAX_BYTES, ownerUid: expected.ownerUid },
-    'node',
-  );
-  if (content === undefined) return undefined;
+  const bounds = { maxBytes: MAX_BYTES, ownerUid: expected.ownerUid };
+  const content = readForeignFile(expected.path, bounds, 'node');
+  return content === undefined
+    ? undefined
+    : parseReadyReport(content, `ready file ${expected.path}`, expected);
+}
+
+/** Checks what a guest says of itself, whichever way it came.
+ * @param where for messages
+ * @throws VmbatchError `node`: `guest-failed` if it reports a failure, `ready-file-refused` if it is not what this guest must say */
+export function parseReadyReport(
+  content: Buffer,
+  where: string,
+  expected: Omit<ReadyExpectation, 'path' | 'ownerUid'>,
+): ReadyReport {
   const refuse = (why: string, hint?: string) =>
     new VmbatchError({
       fault: 'node',
       code: 'ready-file-refused',
-      message: `ready file ${expected.path}: ${why}`,
+      message: `${where}: ${why}`,
       hint,
       jobId: expected.jobId,
     });
@@ -115,16 +127,19 @@ export interface WaitOptions {
 
 const LOOKS_UNTIL_ASKED = 10;
 
-/** Waits for the ready file.
+/** Waits for a guest's word that it is ready.
+ * @param look asks for it once: the report, or undefined while there is none
+ * @param awaited what is waited for, for messages
  * @throws VmbatchError `node` when the guest died, failed or is late; the signal's reason when aborted. */
-export async function waitForReadyFile(
-  expected: ReadyExpectation,
+export async function waitForReport(
+  look: () => Promise<ReadyReport | undefined>,
+  awaited: { what: string; jobId: string },
   options: WaitOptions,
 ): Promise<ReadyReport> {
   const started = performance.now();
   for (let looks = 1; ; looks++) {
     options.signal.throwIfAborted();
-    const report = readReadyFile(expected);
+    const report = await look();
     if (report !== undefined) return report;
     const waited = performance.now() - started;
     const late = waited >= options.deadlineMs;
@@ -134,11 +149,24 @@ export async function waitForReadyFile(
       throw new VmbatchError({
         fault: 'node',
         code: reason === undefined ? 'guest-not-ready' : 'guest-died',
-        message:
-          reason ??
-          `the guest wrote no ready file ${expected.path} within ${(options.deadlineMs / 1000).toFixed(0)} s`,
-        jobId: expected.jobId,
+        message: reason ?? `the guest ${awaited.what} within ${(options.deadlineMs / 1000).toFixed(0)} s`,
+        jobId: awaited.jobId,
       });
     await sleep(options.intervalMs ?? 50, undefined, { signal: options.signal }).catch(() => undefined);
   }
+}
+
+/** Waits for the ready file on the share.
+ * @throws VmbatchError as {@link waitForReport}, and `share-hangs` */
+export function waitForReadyFile(
+  expected: ReadyExpectation,
+  guard: Pick<ShareGuard, 'exists'>,
+  options: WaitOptions,
+): Promise<ReadyReport> {
+  const look = async () => ((await guard.exists(expected.path)) ? readReadyFile(expected) : undefined);
+  return waitForReport(
+    look,
+    { what: `wrote no ready file ${expected.path}`, jobId: expected.jobId },
+    options,
+  );
 }

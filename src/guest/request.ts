@@ -24,6 +24,8 @@ export interface GuestRequest {
   image: Requested<string> | undefined;
   vcpus: Requested<number> | undefined;
   memoryBytes: Requested<number> | undefined;
+  /** Size of the scratch disk. */
+  scratchBytes: Requested<number> | undefined;
   /** CernVM-FS repositories for the guest. */
   repositories: Requested<string[]> | undefined;
   /** The job's folder on the node, which the job starter carries into the guest and back. */
@@ -36,18 +38,32 @@ export interface ResolvedGuestRequest {
   image: ImageConfig;
   vcpus: number;
   memoryBytes: number;
-  /** None if the job named none. */
+  /** 0: no scratch disk. */
+  scratchBytes: number;
+  /** The node's, and what the job names. */
   repositories: string[];
+}
+
+/** What the batch system says of the job. */
+export interface JobResources {
+  /** Processors on this node. */
+  ppn: number;
+  queue: string;
+  /** Names of the groups of the job's user. */
+  groups: readonly string[];
 }
 
 const PREFIX = '#VMBATCH';
 const MAX_HEADER = 64 * 1024;
-const KEYS = ['image', 'vcpus', 'memory', 'repositories', 'stage'] as const;
+const KEYS = ['image', 'vcpus', 'memory', 'scratch', 'repositories', 'stage'] as const;
 const MAX_VCPUS = 9999;
 /** A guest with less never comes up, and the node would be blamed for it. */
 const LEAST_MEMORY = 64 * 1024 ** 2;
 /** Plain, so that it is the same word everywhere; of two folders at least: never a whole file system. */
 const STAGE_RULE = 'an absolute path of at least two folders, of A-Z a-z 0-9 _ . + = ~ -, without .. in it';
+const SCRATCH_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 20GiB; at least 16MiB';
+/** A file system on less is mostly its own tables. */
+const LEAST_SCRATCH = 16 * 1024 ** 2;
 const MEMORY_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
 
 /** Reads the `#VMBATCH key=value ...` lines in the header of a batch script: those before the first line that
@@ -62,6 +78,7 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
     image: undefined,
     vcpus: undefined,
     memoryBytes: undefined,
+    scratchBytes: undefined,
     repositories: undefined,
     stage: undefined,
   };
@@ -84,11 +101,12 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
 
 /** What the node grants: the request within the image's limits, defaults for the rest. Without `vcpus=` the
  * guest has as many virtual CPUs as the job has processors (`ppn`), and at least the image's default.
- * @throws VmbatchError `job`: `image-unknown`, or `limit-exceeded` naming the limit. */
+ * @throws VmbatchError `job`: `image-unknown`, `image-refused` where the image is not for the job's queue or groups, or
+ * `limit-exceeded` naming the limit. */
 export function resolveGuestRequest(
   request: GuestRequest,
-  config: Pick<NodeConfig, 'images' | 'defaultImage'>,
-  jobResources: { ppn: number },
+  config: Pick<NodeConfig, 'images' | 'defaultImage' | 'disk' | 'cvmfs'>,
+  jobResources: JobResources,
 ): ResolvedGuestRequest {
   const { ppn } = jobResources;
   if (!Number.isInteger(ppn) || ppn < 1)
@@ -100,6 +118,7 @@ export function resolveGuestRequest(
   const imageName = request.image?.value ?? config.defaultImage;
   const image = config.images.get(imageName);
   if (image === undefined) throw unknownImage(request, imageName, [...config.images.keys()]);
+  refuseForeign(request, image, jobResources);
   const exceeded = (subject: string, limit: string) =>
     new VmbatchError({
       fault: 'job',
@@ -121,7 +140,39 @@ export function resolveGuestRequest(
       `${request.where}:${request.memoryBytes.line}: memory: found ${formatSize(memoryBytes)}`,
       formatSize(image.memory.maximumBytes),
     );
-  return { imageName, image, vcpus, memoryBytes, repositories: request.repositories?.value ?? [] };
+  const { scratch } = config.disk;
+  const scratchBytes = request.scratchBytes?.value ?? scratch.defaultBytes;
+  if (request.scratchBytes !== undefined && scratchBytes > scratch.maximumBytes)
+    throw new VmbatchError({
+      fault: 'job',
+      code: 'limit-exceeded',
+      message: `${request.where}:${request.scratchBytes.line}: scratch: found ${formatSize(scratchBytes)}, allowed: ${
+        scratch.maximumBytes === 0
+          ? 'nothing, this node gives no scratch disks'
+          : `at most ${formatSize(scratch.maximumBytes)}`
+      }`,
+      hint: 'ask for less; disk.scratch of the node file has the limit',
+    });
+  const repositories = [...new Set([...config.cvmfs.repositories, ...(request.repositories?.value ?? [])])];
+  return { imageName, image, vcpus, memoryBytes, scratchBytes, repositories };
+}
+
+/** Images may be for some queues and some groups only. */
+function refuseForeign(request: GuestRequest, image: ImageConfig, { queue, groups }: JobResources): void {
+  const problem =
+    image.queues !== undefined && !image.queues.includes(queue)
+      ? `is not for queue ${queue}, allowed: ${image.queues.join(', ')}`
+      : image.groups !== undefined && !image.groups.some((group) => groups.includes(group))
+        ? `is not for the groups of this user, allowed: members of ${image.groups.join(', ')}`
+        : undefined;
+  if (problem === undefined) return;
+  const place = request.image === undefined ? request.where : `${request.where}:${request.image.line}`;
+  throw new VmbatchError({
+    fault: 'job',
+    code: 'image-refused',
+    message: `${place}: image: ${image.name} ${problem}`,
+    hint: 'ask for another image',
+  });
 }
 
 /** The first character of a line that is no blank; undefined for a blank line. */
@@ -150,6 +201,7 @@ function readLine(request: GuestRequest, text: string, line: number): void {
     if (key === 'image') setImage(request, value, line);
     else if (key === 'vcpus') setVcpus(request, value, line);
     else if (key === 'memory') setMemory(request, value, line);
+    else if (key === 'scratch') setScratch(request, value, line);
     else if (key === 'repositories') setRepositories(request, value, line);
     else if (key === 'stage') setStage(request, value, line);
     else {
@@ -180,6 +232,14 @@ function setMemory(request: GuestRequest, value: string, line: number): void {
   if (bytes === undefined || bytes < LEAST_MEMORY || value.endsWith('KiB'))
     throw badValue(request, 'memory', value, line, MEMORY_RULE);
   request.memoryBytes = { value: bytes, line };
+}
+
+function setScratch(request: GuestRequest, value: string, line: number): void {
+  refuseRepeated(request, 'scratch', request.scratchBytes, line);
+  const bytes = parseSize(value);
+  if (bytes === undefined || bytes < LEAST_SCRATCH || value.includes(' ') || value.endsWith('KiB'))
+    throw badValue(request, 'scratch', value, line, SCRATCH_RULE);
+  request.scratchBytes = { value: bytes, line };
 }
 
 function setRepositories(request: GuestRequest, value: string, line: number): void {

@@ -30,12 +30,14 @@ const SESSION = z.object({
   /** Prologue mode `started`: the guest is not up yet, and the starter waits for its ready file. */
   awaited: z
     .object({
-      readyFile: z.string(),
+      /** Undefined: it is asked over SSH. */
+      readyFile: z.string().optional(),
       nonce: z.string(),
       /** Milliseconds since 1970 when the starter gives up. */
       until: z.number(),
       /** Whether only the ready file tells the guest's address. */
       addressUnknown: z.boolean(),
+      share: z.object({ name: z.string(), lookMs: z.number() }),
     })
     .optional(),
 });

@@ -4,8 +4,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../config/node.ts';
 import { generateKeyPair } from '../context/keys.ts';
-import { checkFreeSpace, checkTemplateImage } from '../guest/overlay.ts';
+import { resolveBacking } from '../guest/layer/backing.ts';
+import { checkTemplateImage } from '../guest/overlay.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
+import { describeShare } from '../guest/share/describe.ts';
+import { openShareGuard } from '../guest/share/guard.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import { type Account, findAccount } from '../util/account.ts';
@@ -25,7 +28,9 @@ import {
   removeJobDirectory,
   writeRecord,
 } from './record.ts';
-import { STEPS, type StartingJob } from './steps.ts';
+import { reserveSpace } from './space.ts';
+import type { NodeFacts, StartingJob } from './steps/step.ts';
+import { STEPS } from './steps/table.ts';
 import { undo } from './undo.ts';
 
 export interface PrologueOptions {
@@ -35,6 +40,10 @@ export interface PrologueOptions {
   ppn: number;
   /** Milliseconds from our start after which the mom kills us. */
   limitMs: number;
+  /** Seconds that the job may run; undefined: not known. */
+  wallSeconds?: number | undefined;
+  /** Looks up what the node can do. */
+  facts: () => Promise<NodeFacts>;
   hypervisor: Hypervisor;
   run: Run;
   log: Log;
@@ -61,12 +70,17 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
   const secondsSince = () => Math.round(performance.now() - begun) / 1000;
   // Time to undo must be left before the mom kills us.
   const giveUpAt = limitMs - Math.min(15_000, limitMs / 4);
+  const remainingMs = () => Math.max(100, giveUpAt - (performance.now() - begun));
+  const guard = openShareGuard(describeShare(config.share), config.timeouts.shareMs);
   try {
     const request = decideRequest(options, account);
     record.request = { image: request.imageName, vcpus: request.vcpus, memoryBytes: request.memoryBytes };
     makeDirectory(paths.directory, 0o711);
     writeRecord(paths, record);
     log.write('info', `starting a guest for ${hook.user}`, { queue: hook.queue, ...record.request });
+    const { scratchBytes, image } = request;
+    const limits = { remainingMs: remainingMs(), signal: options.signal };
+    await reserveSpace(config, paths, record, image.diskBytes + scratchBytes, limits);
     await acquireAll({
       ...options,
       state,
@@ -76,7 +90,11 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
       request,
       jobKey: generateKeyPair(),
       hostKey: generateKeyPair(),
-      remainingMs: () => Math.max(100, giveUpAt - (performance.now() - begun)),
+      wallSeconds: options.wallSeconds,
+      guard,
+      facts: await options.facts(),
+      remainingMs,
+      plan: undefined,
       guest: undefined,
     });
     record.seconds['prologue'] = secondsSince();
@@ -100,6 +118,8 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
       message: `${error.message}; its console ended: ${said.join(' | ')}`,
       cause: error.cause,
     });
+  } finally {
+    guard.close();
   }
 }
 
@@ -129,6 +149,7 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
     domain: `vmbatch-${hook.jobId}`,
     nonce,
     readyFile: join(config.readyDirectory, `${hook.jobId}.${nonce}`),
+    share: { name: describeShare(config.share), lookMs: config.timeouts.shareMs },
     startedAt: Date.now(),
     prologue: self,
     steps: {},
@@ -147,9 +168,13 @@ function decideRequest(options: PrologueOptions, account: Account): ResolvedGues
       message: `the mom has no job script ${hook.script}`,
     });
   const asked = parseGuestRequest(script.toString('latin1'), `job script of ${hook.jobId}`);
-  const request = resolveGuestRequest(asked, config, { ppn: options.ppn });
-  checkTemplateImage(request.imageName, request.image.path);
-  checkFreeSpace(config.state, config.disk.freeFloorBytes);
+  const request = resolveGuestRequest(asked, config, {
+    ppn: options.ppn,
+    queue: hook.queue,
+    groups: [account.group, ...account.groups.map(({ name }) => name)],
+  });
+  checkTemplateImage(request.imageName, request.image.path, request.image.format);
+  resolveBacking(config.state, request.image);
   return request;
 }
 
@@ -157,6 +182,7 @@ async function acquireAll(job: StartingJob): Promise<void> {
   const { paths, record } = job;
   for (const step of STEPS) {
     throwIfOver(job);
+    if (step.wanted?.(job) === false) continue;
     record.steps[step.name] = 'acquiring';
     writeRecord(paths, record);
     const begun = performance.now();

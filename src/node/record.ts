@@ -7,7 +7,17 @@ import { VmbatchError } from '../util/errors.ts';
 import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.ts';
 
 /** In the order in which they are acquired; released the other way round. */
-export const STEP_NAMES = ['ready-file', 'port', 'overlay', 'context', 'domain', 'boot', 'session'] as const;
+export const STEP_NAMES = [
+  'ready-file',
+  'network',
+  'overlay',
+  'scratch',
+  'cache',
+  'context',
+  'domain',
+  'boot',
+  'session',
+] as const;
 export type StepName = (typeof STEP_NAMES)[number];
 
 const PROCESS = z.object({ pid: z.int(), startTicks: z.int() });
@@ -34,7 +44,20 @@ const RECORD = z.object({
   /** The prologue that works on it. */
   prologue: PROCESS,
   request: z.object({ image: z.string(), vcpus: z.int(), memoryBytes: z.int() }).optional(),
+  /** What it has leased; `locks` is where. */
+  locks: z.string().optional(),
   port: z.int().optional(),
+  mac: z.string().optional(),
+  poolAddress: z.string().optional(),
+  /** Where the node reaches the guest, if its own word was needed for that. */
+  address: z.string().optional(),
+  cache: z.object({ image: z.string(), slot: z.int() }).optional(),
+  /** Bytes that its disks may grow to, and whether there was found room for them. */
+  space: z.object({ bytes: z.number(), granted: z.boolean() }).optional(),
+  /** The guest's DHCP lease, to be given back. */
+  dhcp: z.object({ address: z.string(), server: z.string() }).optional(),
+  /** The share of the ready file, in words, and how long a look at it may take. */
+  share: z.object({ name: z.string(), lookMs: z.number() }).optional(),
   steps: z.partialRecord(z.enum(STEP_NAMES), z.enum(['acquiring', 'held', 'released'])),
   /** What the guest reported. */
   guest: z
@@ -59,6 +82,7 @@ export interface JobPaths {
   /** Made by the epilogue before anything else: the job is over, whatever is under way must be undone. */
   ended: string;
   overlay: string;
+  scratch: string;
   contextIso: string;
   domainXml: string;
   console: string;
@@ -72,6 +96,7 @@ export function jobPaths(state: string, jobId: string): JobPaths {
     record: file('record.json'),
     ended: file('ended'),
     overlay: file('overlay.qcow2'),
+    scratch: file('scratch.raw'),
     contextIso: file('context.iso'),
     domainXml: file('domain.xml'),
     console: file('console.log'),

@@ -4,10 +4,12 @@ import { constants } from 'node:os';
 import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { JobSession } from '../guest/job-session.ts';
-import { waitForReadyFile } from '../guest/ready.ts';
+import { type WaitOptions, waitForReadyFile, waitForReport } from '../guest/ready.ts';
+import { askBySsh } from '../guest/ready-channels.ts';
 import type { JobSignal } from '../guest/remote-programs.ts';
 import { parseGuestRequest } from '../guest/request.ts';
 import { type Outcome, readSession, type Session, sessionPaths } from '../guest/session-file.ts';
+import { openShareGuard } from '../guest/share/guard.ts';
 import { stagingOf } from '../guest/staging.ts';
 import { processRuns } from '../hypervisor/guest-process.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -123,21 +125,29 @@ async function awaitGuest(
 ): Promise<{ host: string; bootId: string | undefined }> {
   const { awaited, jobId, hostKey, host } = known;
   if (awaited === undefined) return { host, bootId: known.bootId };
-  const report = await waitForReadyFile(
-    {
-      path: awaited.readyFile,
-      jobId,
-      nonce: awaited.nonce,
-      ownerUid: process.getuid?.() ?? 0,
-      hostKey,
-    },
-    {
-      deadlineMs: Math.max(1_000, awaited.until - Date.now()),
-      signal,
-      givenUp: () => (guestLives() ? undefined : 'the guest died while it started'),
-    },
-  );
-  return { host: awaited.addressUnknown ? report.address : host, bootId: report.bootId };
+  const expected = { jobId, nonce: awaited.nonce, hostKey };
+  const options: WaitOptions = {
+    deadlineMs: Math.max(1_000, awaited.until - Date.now()),
+    signal,
+    givenUp: () => (guestLives() ? undefined : 'the guest died while it started'),
+  };
+  if (awaited.readyFile === undefined) {
+    const connection = { ...known, timeoutMs: 5_000 };
+    const { bootId } = await waitForReport(
+      () => askBySsh(async () => connection, expected),
+      { what: 'did not answer over SSH that it is ready', jobId },
+      { ...options, intervalMs: 200 },
+    );
+    return { host, bootId };
+  }
+  const guard = openShareGuard(awaited.share.name, awaited.share.lookMs);
+  try {
+    const file = { ...expected, path: awaited.readyFile, ownerUid: process.getuid?.() ?? 0 };
+    const report = await waitForReadyFile(file, guard, options);
+    return { host: awaited.addressUnknown ? report.address : host, bootId: report.bootId };
+  } finally {
+    guard.close();
+  }
 }
 
 function readScript(options: RunJobOptions): { script: Buffer; name: string; rest: string } {

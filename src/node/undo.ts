@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmbatchError as Failure, toVmbatchError, type VmbatchError } from '../util/errors.ts';
 import { removeJobDirectory, writeRecord } from './record.ts';
-import { type RecordedJob, STEPS, type Step } from './steps.ts';
+import type { RecordedJob, Step } from './steps/step.ts';
+import { STEPS } from './steps/table.ts';
 
 export interface UndoFailure {
   step: string;

@@ -8,6 +8,8 @@ export interface HookArguments {
   group: string;
   jobName: string;
   queue: string;
+  /** What the job asked for: `nodes=1:ppn=2,walltime=00:30:00`. */
+  resources: string;
   /** The job script on the mom, owned by the job's user. */
   script: string;
 }
@@ -22,16 +24,16 @@ const JOB_ID = /^[0-9]{1,15}(\[[0-9]{0,10}\])?(\.[A-Za-z0-9][A-Za-z0-9.-]{0,200}
 
 /** A prologue's eight arguments: id, user, group, name, resources asked for, queue, account, script. */
 export function parsePrologueArguments(argv: readonly string[]): HookArguments {
-  const [jobId, user, group, jobName, , queue, , script] = argv;
-  return check('prologue', 8, argv, { jobId, user, group, jobName, queue, script });
+  const [jobId, user, group, jobName, resources, queue, , script] = argv;
+  return check('prologue', 8, argv, { jobId, user, group, jobName, resources, queue, script });
 }
 
 /** An epilogue's eleven: id, user, group, name, session, resources asked for, resources used, queue, account,
  * exit status, script. */
 export function parseEpilogueArguments(argv: readonly string[]): EpilogueArguments {
-  const [jobId, user, group, jobName, , , , queue, , exitStatus, script] = argv;
+  const [jobId, user, group, jobName, , resources, , queue, , exitStatus, script] = argv;
   return {
-    ...check('epilogue', 11, argv, { jobId, user, group, jobName, queue, script }),
+    ...check('epilogue', 11, argv, { jobId, user, group, jobName, resources, queue, script }),
     exitStatus: Number.parseInt(exitStatus ?? '0', 10) || 0,
   };
 }
@@ -39,7 +41,7 @@ export function parseEpilogueArguments(argv: readonly string[]): EpilogueArgumen
 type Unchecked = { [key in keyof HookArguments]: string | undefined };
 
 function check(hook: string, count: number, argv: readonly string[], values: Unchecked): HookArguments {
-  const { jobId, user, group, jobName, queue, script } = values;
+  const { jobId, user, group, jobName, resources, queue, script } = values;
   const problem =
     argv.length !== count
       ? `was given ${argv.length} arguments, TORQUE 6 gives ${count}`
@@ -52,6 +54,7 @@ function check(hook: string, count: number, argv: readonly string[], values: Unc
     user === undefined ||
     group === undefined ||
     jobName === undefined ||
+    resources === undefined ||
     queue === undefined ||
     script === undefined
   )
@@ -61,7 +64,15 @@ function check(hook: string, count: number, argv: readonly string[], values: Unc
       message: `the ${hook} ${problem ?? 'lacks arguments'}`,
       hint: 'is this another batch system, or another version of TORQUE?',
     });
-  return { jobId, user, group, jobName, queue, script };
+  return { jobId, user, group, jobName, resources, queue, script };
+}
+
+/** The wall-clock limit among the resources of a job (`walltime=01:30:00` or `walltime=90`), in seconds; undefined if there is
+ * none. */
+export function wallSecondsOf(resources: string): number | undefined {
+  const value = /(?:^|,)walltime=([0-9:]{1,20})(?:,|$)/.exec(resources)?.[1];
+  if (value === undefined) return undefined;
+  return value.split(':').reduce((seconds, part) => seconds * 60 + Number(part), 0);
 }
 
 /** @throws VmbatchError `node` if it is not a TORQUE job id. */

@@ -9,6 +9,7 @@ import { buildIso } from '../../src/context/iso9660.ts';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
 import type { BuildResult } from '../../src/guest/image/build.ts';
 import { type ReadyReport, waitForReadyFile } from '../../src/guest/ready.ts';
+import { openShareGuard } from '../../src/guest/share/guard.ts';
 import { run } from '../../src/util/run.ts';
 
 export interface BootRequest {
@@ -83,6 +84,7 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
   );
   const readConsole = () => (existsSync(consoleLog) ? readFileSync(consoleLog, 'utf8') : '');
   let seconds = 0;
+  const guard = openShareGuard('the share', 10_000);
   const ready = waitForReadyFile(
     {
       path: request.readyFile,
@@ -91,6 +93,7 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
       ownerUid: context.user.uid,
       hostKey: hostKey.publicKey,
     },
+    guard,
     {
       deadlineMs: 60_000,
       intervalMs: 20,
@@ -100,9 +103,10 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
   );
   ready.then(
     () => {
+      guard.close();
       seconds = (performance.now() - started) / 1000;
     },
-    () => {},
+    () => guard.close(),
   );
   return {
     ready,

@@ -33,6 +33,8 @@ export interface FakeNode {
   logged: string[];
   /** What the next guest does instead of getting ready. */
   guestBehaviour: 'ready' | 'silent' | 'fails' | 'other-host-key' | 'refused' | 'unreachable';
+  /** What the next guest says that its address is. */
+  guestAddress: string;
   /** Called when a domain was just created. */
   onCreate: () => void;
   script(text: string): void;
@@ -93,6 +95,7 @@ ${changes}`;
     group: 'nogroup',
     jobName: 'job',
     queue: 'vmalice',
+    resources: 'nodes=1:ppn=1,walltime=01:00:00',
     script,
   });
   const hypervisor: Hypervisor = {
@@ -104,7 +107,7 @@ ${changes}`;
       node.domains.add(name);
       if (node.guestBehaviour === 'refused') throw refuse('hypervisor-refused');
       const iso = readFileSync(join(xmlFile, '../context.iso'), 'latin1');
-      if (node.guestBehaviour !== 'silent') writeReady(iso, node.guestBehaviour, account);
+      if (node.guestBehaviour !== 'silent') writeReady(iso, node.guestBehaviour, account, node.guestAddress);
       node.onCreate();
     },
     async destroy(name) {
@@ -121,6 +124,7 @@ ${changes}`;
     domains: new Set(),
     logged,
     guestBehaviour: 'ready',
+    guestAddress: '10.0.2.15',
     onCreate: () => undefined,
     script: writeScript,
     start: (jobId, { signal = new AbortController().signal } = {}) =>
@@ -128,6 +132,8 @@ ${changes}`;
         config: node.config,
         hook: hook(jobId),
         ppn: 1,
+        facts: async () => ({ type: 'qemu', filterSupported: true, cpus: undefined, numaNodes: undefined }),
+        wallSeconds: 3600,
         limitMs: 60_000,
         hypervisor,
         run,
@@ -165,7 +171,12 @@ function filesIn(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
 }
 
-function writeReady(iso: string, behaviour: string, owner: { uid: number; gid: number }): void {
+function writeReady(
+  iso: string,
+  behaviour: string,
+  owner: { uid: number; gid: number },
+  address: string,
+): void {
   const value = (name: string) => new RegExp(`^VMBATCH_${name}='(.*)'$`, 'm').exec(iso)?.[1] ?? '';
   const key = Buffer.from(value('HOST_KEY'), 'base64').toString();
   const blob = Buffer.from(key.split('\n').slice(1, -2).join(''), 'base64');
@@ -178,7 +189,7 @@ function writeReady(iso: string, behaviour: string, owner: { uid: number; gid: n
       ? { ...id, error: 'mounting the share failed' }
       : {
           ...id,
-          address: '10.0.2.15',
+          address,
           port: 22,
           hostKey: behaviour === 'other-host-key' ? hostKey.replace(/.{4}$/, 'AAAA') : hostKey,
           hostname: 'guest',

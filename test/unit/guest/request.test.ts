@@ -13,6 +13,7 @@ const NOTHING: GuestRequest = {
   image: undefined,
   vcpus: undefined,
   memoryBytes: undefined,
+  scratchBytes: undefined,
   repositories: undefined,
   stage: undefined,
 };
@@ -37,7 +38,7 @@ describe('parseGuestRequest', () => {
       '#VMBATCH image=cernvm-4.0 vcpus=2',
       ' \t',
       '  # a comment with blanks before it',
-      '#VMBATCH\tmemory=2GiB  ',
+      '#VMBATCH\tmemory=2GiB scratch=20GiB ',
       '#VMBATCH repositories=alice.cern.ch,sft.cern.ch stage=/scratch/a-1.b',
       'echo "#VMBATCH"',
       '#VMBATCH image=too-late',
@@ -47,6 +48,7 @@ describe('parseGuestRequest', () => {
       image: { value: 'cernvm-4.0', line: 4 },
       vcpus: { value: 2, line: 4 },
       memoryBytes: { value: 2048 * MiB, line: 7 },
+      scratchBytes: { value: 20 * 1024 * MiB, line: 7 },
       repositories: { value: ['alice.cern.ch', 'sft.cern.ch'], line: 8 },
       stage: { value: '/scratch/a-1.b', line: 8 },
     });
@@ -83,13 +85,19 @@ describe('parseGuestRequest', () => {
   it.each([
     [
       'imgae=demo',
-      'unknown key "imgae" (did you mean image?), allowed: image, vcpus, memory, repositories, stage',
+      'unknown key "imgae" (did you mean image?), allowed: image, vcpus, memory, scratch, repositories, stage',
     ],
-    ['disk=5GiB', 'unknown key "disk", allowed: image, vcpus, memory, repositories, stage'],
-    ['image', 'found "image", allowed: key=value with image, vcpus, memory, repositories, stage'],
-    ['=demo', 'found "=demo", allowed: key=value with image, vcpus, memory, repositories, stage'],
-    ['image = demo', 'found "image", allowed: key=value with image, vcpus, memory, repositories, stage'],
-    ['image=demo # mine', 'found "#", allowed: key=value with image, vcpus, memory, repositories, stage'],
+    ['disk=5GiB', 'unknown key "disk", allowed: image, vcpus, memory, scratch, repositories, stage'],
+    ['image', 'found "image", allowed: key=value with image, vcpus, memory, scratch, repositories, stage'],
+    ['=demo', 'found "=demo", allowed: key=value with image, vcpus, memory, scratch, repositories, stage'],
+    [
+      'image = demo',
+      'found "image", allowed: key=value with image, vcpus, memory, scratch, repositories, stage',
+    ],
+    [
+      'image=demo # mine',
+      'found "#", allowed: key=value with image, vcpus, memory, scratch, repositories, stage',
+    ],
     ['image=', `image: found "", ${imageRule}`],
     ['image=../../etc/passwd', `image: found "../../etc/passwd", ${imageRule}`],
     ['image=\u001b[31m\0é', `image: found "\\u001b[31m\\u0000\\u00e9", ${imageRule}`],
@@ -179,7 +187,11 @@ describe('resolveGuestRequest', () => {
   const example = join(import.meta.dirname, '../../../share/examples/node.yaml');
   const config = parseNodeConfig(readFileSync(example, 'utf8'), 'node.yaml');
   const resolve = (words: string, ppn = 1) =>
-    resolveGuestRequest(parse(`#!/bin/sh\n#VMBATCH ${words}\n`), config, { ppn });
+    resolveGuestRequest(parse(`#!/bin/sh\n#VMBATCH ${words}\n`), config, {
+      ppn,
+      queue: 'vmalice',
+      groups: ['grid'],
+    });
 
   it('grants the defaults of the default image to a job that asks for nothing', () => {
     expect(resolve('')).toEqual({
@@ -187,6 +199,7 @@ describe('resolveGuestRequest', () => {
       image: config.images.get('demo'),
       vcpus: 1,
       memoryBytes: 512 * MiB,
+      scratchBytes: 0,
       repositories: [],
     });
     expect(resolve('repositories=alice.cern.ch').repositories).toEqual(['alice.cern.ch']);
@@ -228,6 +241,53 @@ describe('resolveGuestRequest', () => {
     ],
   ])("refuses %j with ppn %d as the job's fault", (words, ppn, code, message) => {
     expect(failure(() => resolve(words, ppn))).toMatchObject({ fault: 'job', code, message });
+  });
+
+  describe('on a node with scratch disks, repositories of its own and an image that is not for everybody', () => {
+    const node = parseNodeConfig(
+      `queues: [vmalice, vmother]
+images:
+  demo: { path: /demo.qcow2 }
+  special: { path: /special.qcow2, queues: [vmother], groups: [experts, grid] }
+default_image: demo
+share: { type: nfs, server: "10.0.2.2:/share", path: /shared }
+cvmfs: { repositories: [alice.cern.ch] }
+disk: { scratch: { default: 1 GiB, maximum: 2 GiB } }
+`,
+      'node.yaml',
+    );
+    const ask = (words: string, queue = 'vmalice', groups = ['alice', 'grid']) =>
+      resolveGuestRequest(parse(`#VMBATCH ${words}\n`), node, { ppn: 1, queue, groups });
+
+    it('gives the default scratch disk or the one asked for, and both sets of repositories', () => {
+      expect(ask('').scratchBytes).toBe(1024 * MiB);
+      expect(ask('scratch=2GiB repositories=sft.cern.ch,alice.cern.ch')).toMatchObject({
+        scratchBytes: 2048 * MiB,
+        repositories: ['alice.cern.ch', 'sft.cern.ch'],
+      });
+      expect(failure(() => ask('scratch=3GiB'))).toMatchObject({
+        fault: 'job',
+        code: 'limit-exceeded',
+        message: 'job.SC:1: scratch: found 3 GiB, allowed: at most 2 GiB',
+      });
+      expect(failure(() => resolve('scratch=3GiB')).message).toMatch(/this node gives no scratch disks$/);
+    });
+
+    it.each(['1GB', '1 GiB', '15MiB', '1KiB', '-1GiB', ''])('refuses scratch=%s', (value) => {
+      expect(failure(() => ask(`scratch=${value}`)).code).toBe('request-invalid');
+    });
+
+    it('gives an image only to the queues and groups that may use it', () => {
+      expect(ask('image=special', 'vmother').imageName).toBe('special');
+      expect(failure(() => ask('image=special'))).toMatchObject({
+        fault: 'job',
+        code: 'image-refused',
+        message: 'job.SC:1: image: special is not for queue vmalice, allowed: vmother',
+      });
+      expect(failure(() => ask('image=special', 'vmother', ['alice'])).message).toMatch(
+        /special is not for the groups of this user, allowed: members of experts, grid$/,
+      );
+    });
   });
 
   it.each([0, -1, 1.5, Number.NaN])('calls %d processors a bug of ours', (ppn) => {

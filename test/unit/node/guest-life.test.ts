@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jobPaths, readRecord, STEP_NAMES, writeRecord } from '../../../src/node/record.ts';
-import { STEPS } from '../../../src/node/steps.ts';
+import { STEPS } from '../../../src/node/steps/table.ts';
 import { FAULT_OUTCOMES, VmbatchError } from '../../../src/util/errors.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';
 
@@ -97,7 +97,7 @@ describe.runIf(process.getuid?.() === 0)('startGuest and endGuest', () => {
 
   it('refuse to start with too little room on the disk', async () => {
     node.remove();
-    node = await fakeNode('disk: { free_floor: 1000000 GiB }');
+    node = await fakeNode('disk: { free_floor: 1000000 GiB, wait: 0 s }');
     await expect(node.start(JOB)).rejects.toMatchObject({ fault: 'node', code: 'disk-full' });
     expect(leftOn(node, JOB)).toEqual([]);
   });

@@ -1,0 +1,77 @@
+// What a job's disk stands on: the template image, or the layer that `image prepare` made on it for this node.
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod';
+import type { ImageConfig } from '../../config/node-config.ts';
+import { errnoOf, VmbatchError } from '../../util/errors.ts';
+
+const LAYER = z.object({
+  version: z.literal(1),
+  /** The image that it stands on, as it was. */
+  base: z.object({ path: z.string(), size: z.number(), mtimeMs: z.number() }),
+  /** SHA-256 of the guest service that was put in. */
+  service: z.string(),
+  madeAt: z.number(),
+});
+export type Layer = z.infer<typeof LAYER>;
+
+export interface Backing {
+  path: string;
+  format: 'qcow2' | 'raw';
+}
+
+export interface LayerPaths {
+  directory: string;
+  disk: string;
+  manifest: string;
+}
+
+/** Where the layer of an image is on this node. */
+export function layerPaths(state: string, image: string): LayerPaths {
+  const directory = join(state, 'layers', image);
+  return { directory, disk: join(directory, 'layer.qcow2'), manifest: join(directory, 'layer.json') };
+}
+
+/** The layer of an image; undefined if there is none. */
+export function readLayer(state: string, image: string): Layer | undefined {
+  try {
+    return LAYER.parse(JSON.parse(readFileSync(layerPaths(state, image).manifest, 'utf8')));
+  } catch {
+    return undefined; // none, or half of one: `image prepare` makes it anew
+  }
+}
+
+/** Whether a file is what it was when a layer was made on it. */
+export function isUnchanged(base: Layer['base'], path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return (
+    stats !== undefined && base.path === path && stats.size === base.size && stats.mtimeMs === base.mtimeMs
+  );
+}
+
+/** What the overlays of jobs are to stand on. Costs two calls.
+ * @throws VmbatchError `node` (`image-changed`): the layer is of another image than the one that is there now */
+export function resolveBacking(state: string, image: ImageConfig): Backing {
+  const layer = readLayer(state, image.name);
+  if (layer === undefined) return { path: image.path, format: image.format };
+  if (!isUnchanged(layer.base, image.path))
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-changed',
+      message: `image ${image.name}: ${image.path} is not what its layer on this node was made on`,
+      hint: `make the layer anew: vmbatch image prepare ${image.name}`,
+    });
+  const { disk } = layerPaths(state, image.name);
+  try {
+    statSync(disk);
+  } catch (error) {
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-absent',
+      message: `image ${image.name}: its layer ${disk} cannot be read (${errnoOf(error)})`,
+      hint: `make it anew: vmbatch image prepare ${image.name}`,
+      cause: error,
+    });
+  }
+  return { path: disk, format: 'qcow2' };
+}

@@ -1,0 +1,7 @@
+// A share in words, for messages.
+import type { MountConfig } from '../../config/node-config.ts';
+
+/** `/shared (10.0.2.2:/share)` */
+export function describeShare(mount: MountConfig): string {
+  return mount.type === 'nfs' ? `${mount.path} (${mount.server})` : `${mount.path} (${mount.type})`;
+}

@@ -1,0 +1,25 @@
+// What this node can do and what it gave the job: looked up, not assumed.
+import type { NodeConfig } from '../config/node-config.ts';
+import { cachedCapabilities, checkDemands } from '../hypervisor/capabilities.ts';
+import { cpusOfJob, numaNodesOf } from '../hypervisor/cpus.ts';
+import { chooseDomainType } from '../hypervisor/domain-type.ts';
+import type { Run } from '../util/run.ts';
+import type { NodeFacts } from './steps/step.ts';
+
+/** @throws VmbatchError `node` (`capability-missing`) for what the node file asks of libvirt and libvirt does not have here. */
+export async function lookUpFacts(config: NodeConfig, jobId: string, run: Run): Promise<NodeFacts> {
+  const { hypervisor, network } = config;
+  const type = chooseDomainType(hypervisor.type, hypervisor.uri);
+  const capabilities = await cachedCapabilities(
+    { uri: hypervisor.uri, type, machine: hypervisor.machine, timeoutMs: config.timeouts.virshMs, run },
+    config.state,
+  );
+  checkDemands(config, capabilities);
+  const cpus = hypervisor.pinning || hypervisor.numa ? cpusOfJob(jobId) : undefined;
+  return {
+    type,
+    filterSupported: network.type !== 'user' && (capabilities?.filters.includes('clean-traffic') ?? false),
+    cpus,
+    numaNodes: cpus === undefined ? undefined : numaNodesOf(cpus),
+  };
+}

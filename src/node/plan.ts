@@ -1,0 +1,140 @@
+// What a job gets on this node, all of it: the network, the context of the guest, its domain. Pure: the prologue acts on it,
+// `vmbatch context build` and `vmbatch domain show` print it.
+import type { NodeConfig, PoolEntry } from '../config/node-config.ts';
+import type { ContextSite } from '../context/disk-files.ts';
+import type { GuestContext, GuestExtras } from '../context/guest-context.ts';
+import type { KeyPair } from '../context/keys.ts';
+import { type NetworkPlan, planNetwork } from '../guest/network/plan.ts';
+import type { ResolvedGuestRequest } from '../guest/request.ts';
+import { filesystemsOf, mountsOf } from '../guest/share/mounts.ts';
+import { type DomainDescription, type DomainDisk, guestDiskNames } from '../hypervisor/domain-xml.ts';
+import type { Account } from '../util/account.ts';
+import type { NodeFacts } from './steps/step.ts';
+
+export interface PlanRequest {
+  config: NodeConfig;
+  jobId: string;
+  queue: string;
+  nonce: string;
+  account: Account;
+  request: ResolvedGuestRequest;
+  /** Seconds of the job's limit; undefined: none is known. */
+  wallSeconds: number | undefined;
+  leases: { port: number | undefined; mac: string; entry: PoolEntry | undefined };
+  files: {
+    overlay: string;
+    scratch: string | undefined;
+    cache: string | undefined;
+    contextIso: string;
+    console: string;
+  };
+  readyFile: string;
+  jobKey: KeyPair;
+  hostKey: KeyPair;
+  facts: NodeFacts;
+  /** Seconds since 1970; undefined: the guest's clock is left alone. */
+  time: number | undefined;
+  peers?: GuestExtras['peers'];
+}
+
+export interface GuestPlan {
+  network: NetworkPlan;
+  context: GuestContext;
+  domain: DomainDescription;
+}
+
+/** Where a guest has the disk with CernVM-FS's cache. */
+const CACHE_PATH = '/var/lib/cvmfs';
+
+export function planGuest(plan: PlanRequest): GuestPlan {
+  const { config, jobId, request, files, facts } = plan;
+  const network = planNetwork(config.network, plan.leases, jobId, facts.filterSupported);
+  const domain = planDomain(plan, network);
+  const context: GuestContext = {
+    jobId,
+    nonce: plan.nonce,
+    hostname: network.hostname,
+    user: plan.account,
+    network: network.guest,
+    mounts: mountsOf(config),
+    repositories: request.repositories,
+    readyFile: plan.readyFile,
+    hostKey: plan.hostKey.privateKey,
+    authorizedKey: plan.jobKey.publicKey,
+    time: plan.time,
+    extras: {
+      disks: guestDiskNames(domain),
+      scratch: files.scratch === undefined ? undefined : config.disk.scratch.path,
+      cache: files.cache === undefined ? undefined : CACHE_PATH,
+      ready: config.readyChannel,
+      timeZone: config.time.zone,
+      ntp: config.time.ntp,
+      cvmfs: { proxy: config.cvmfs.proxy, server: config.cvmfs.server },
+      beforeJob: config.context.beforeJob !== undefined,
+      afterJob: config.context.afterJob !== undefined,
+      machineFeatures: {
+        total_cpu: request.vcpus,
+        ...(config.features.hs06 === undefined ? {} : { hs06: config.features.hs06 }),
+      },
+      jobFeatures: jobFeatures(plan),
+      peers: plan.peers,
+    },
+  };
+  return { network, context, domain };
+}
+
+/** Machine/Job Features (HSF-TN-2016-02): what this job was given. */
+function jobFeatures({ jobId, request, wallSeconds, time }: PlanRequest): Record<string, string | number> {
+  return {
+    job_id: jobId,
+    allocated_cpu: request.vcpus,
+    max_rss_bytes: request.memoryBytes,
+    ...(request.scratchBytes === 0 ? {} : { max_scratch_bytes: request.scratchBytes }),
+    ...(wallSeconds === undefined ? {} : { wall_limit_secs: wallSeconds }),
+    ...(time === undefined ? {} : { jobstart_secs: time }),
+  };
+}
+
+function planDomain(
+  { config, jobId, request, files, facts }: PlanRequest,
+  network: NetworkPlan,
+): DomainDescription {
+  const { hypervisor } = config;
+  const disks: DomainDisk[] = [{ file: files.overlay, format: 'qcow2', role: 'root' }];
+  if (files.scratch !== undefined) disks.push({ file: files.scratch, format: 'raw', role: 'scratch' });
+  if (files.cache !== undefined) disks.push({ file: files.cache, format: 'raw', role: 'cache' });
+  return {
+    name: `vmbatch-${jobId}`,
+    type: facts.type,
+    machine: hypervisor.machine,
+    cpu: hypervisor.cpu,
+    xenMode: hypervisor.xenMode,
+    vcpus: request.vcpus,
+    memoryBytes: request.memoryBytes,
+    boot: request.image.boot,
+    disks,
+    contextIso: files.contextIso,
+    consoleLog: files.console,
+    network: network.domain,
+    filesystems: filesystemsOf(config),
+    agent: config.readyChannel === 'agent',
+    tuning: {
+      cpus: hypervisor.pinning ? facts.cpus : undefined,
+      numaNodes: hypervisor.numa ? facts.numaNodes : undefined,
+      hugepageBytes: hypervisor.hugepageBytes,
+      cpuShares: hypervisor.cpuShares,
+      ioWeight: hypervisor.ioWeight,
+      partition: hypervisor.partition,
+    },
+  };
+}
+
+/** What of the node's configuration goes into the context disk beside the plan. */
+export function siteOf(
+  config: NodeConfig,
+  kind: ContextSite['kind'],
+  loaded: Pick<ContextSite, 'siteParts' | 'scripts' | 'service'>,
+): ContextSite {
+  const { proxy, server, tag, organisation } = config.cvmfs;
+  return { kind, cvmfs: { proxy, server, tag, organisation }, ...loaded };
+}

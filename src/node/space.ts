@@ -1,0 +1,58 @@
+// Room on the node's disk for a guest, as against all other jobs' records.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NodeConfig } from '../config/node-config.ts';
+import { type Reservation, waitForSpace } from '../guest/disk/space.ts';
+import { type JobPaths, type JobRecord, jobPaths, readRecord, writeRecord } from './record.ts';
+
+/** Waits for room for the job's disks, and writes down that it has it.
+ * @throws VmbatchError `node` (`disk-full`) */
+export async function reserveSpace(
+  config: NodeConfig,
+  paths: JobPaths,
+  record: JobRecord,
+  needBytes: number,
+  limits: { remainingMs: number; signal: AbortSignal },
+): Promise<void> {
+  const { state, disk } = config;
+  const note = (granted: boolean) => {
+    record.space = { bytes: needBytes, granted };
+    writeRecord(paths, record);
+  };
+  note(false);
+  await waitForSpace({
+    directory: state,
+    jobId: record.jobId,
+    needBytes,
+    floorBytes: disk.freeFloorBytes,
+    since: record.startedAt,
+    others: () => otherReservations(state, record.jobId),
+    grant: note,
+    waitMs: Math.min(disk.waitMs, limits.remainingMs),
+    signal: limits.signal,
+  });
+}
+
+function otherReservations(state: string, jobId: string): Reservation[] {
+  return readdirSync(join(state, 'jobs')).flatMap((name) => {
+    if (name === jobId) return [];
+    const paths = jobPaths(state, name);
+    let record: JobRecord | undefined;
+    try {
+      record = readRecord(paths);
+    } catch {
+      return []; // broken, or being removed: whatever it had is not growing
+    }
+    const { space, startedAt } = record ?? {};
+    if (space === undefined || startedAt === undefined) return [];
+    return [
+      {
+        jobId: name,
+        bytes: space.bytes,
+        granted: space.granted,
+        directory: paths.directory,
+        since: startedAt,
+      },
+    ];
+  });
+}

@@ -1,0 +1,175 @@
+// The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
+import { networkInterfaces } from 'node:os';
+import { discoverAddress } from '../../guest/network/discover.ts';
+import { checkReportedAddress } from '../../guest/network/plan.ts';
+import {
+  checkReadyDirectory,
+  type ReadyReport,
+  type WaitOptions,
+  waitForReadyFile,
+  waitForReport,
+} from '../../guest/ready.ts';
+import { removeSession, sessionPaths, writeSession } from '../../guest/session-file.ts';
+import { describeShare } from '../../guest/share/describe.ts';
+import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
+import { processRuns } from '../../hypervisor/guest-process.ts';
+import { asUser } from '../../util/as-user.ts';
+import { removeFile } from '../../util/files.ts';
+import { guestServiceFailure } from '../console.ts';
+import { writeRecord } from '../record.ts';
+import type { StartingJob, Step } from './step.ts';
+
+/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
+ * can put it back; and last of all, since a share may hang. */
+export const readyFile: Step = {
+  name: 'ready-file',
+  async acquire({ config, guard }) {
+    await checkShare(guard, describeShare(config.share), config.share.path);
+    if (config.readyChannel !== 'file') return;
+    await guard.exists(config.readyDirectory);
+    checkReadyDirectory(config.readyDirectory);
+  },
+  async release({ record }) {
+    const guard = openShareGuard(
+      record.share?.name ?? record.readyFile,
+      record.share?.lookMs ?? record.undoMs,
+    );
+    try {
+      // What does not come back from here would not come back from the removal either. The guest may have been destroyed between
+      // its temporary name and the rename.
+      for (const path of [record.readyFile, `${record.readyFile}.${record.nonce}`]) {
+        if (!(await guard.exists(path))) continue;
+        // The user's file, on a share where root may be nobody: so as that user.
+        asUser({ uid: record.uid, gid: record.gid }, () => removeFile(path));
+      }
+    } finally {
+      guard.close();
+    }
+  },
+};
+
+/** Waits only: what it waits for belongs to the steps before. */
+export const boot: Step = {
+  name: 'boot',
+  wanted: ({ config }) => config.prologueMode === 'ready',
+  async acquire(job) {
+    const { record, paths } = job;
+    const report = await waitForGuest(job);
+    const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
+    record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
+    if (job.config.network.type === 'user') return;
+    if (job.plan?.network.host === undefined) {
+      const own = Object.values(networkInterfaces()).flatMap(
+        (list) => list?.map(({ address }) => address) ?? [],
+      );
+      checkReportedAddress(report.address, job.config.network, own, record.jobId);
+      record.address = report.address;
+    }
+    if (report.dhcpServer !== undefined) record.dhcp = { address: report.address, server: report.dhcpServer };
+    writeRecord(paths, record);
+  },
+  async release() {},
+};
+
+async function waitForGuest(job: StartingJob): Promise<ReadyReport> {
+  const { record, config, paths, hostKey, jobKey, account, guest, plan, hypervisor } = job;
+  const { jobId, nonce } = record;
+  const expected = { jobId, nonce, hostKey: hostKey.publicKey };
+  const options: WaitOptions = {
+    deadlineMs: Math.min(config.timeouts.readyMs, job.remainingMs()),
+    signal: job.signal,
+    givenUp: () => {
+      if (guest !== undefined && !processRuns(guest)) return 'the guest died while it started';
+      const failure = guestServiceFailure(paths.console);
+      return failure && `the guest could not make itself ready: ${failure}`;
+    },
+  };
+  if (config.readyChannel === 'file')
+    return waitForReadyFile(
+      { ...expected, path: record.readyFile, ownerUid: account.uid },
+      job.guard,
+      options,
+    );
+  const { askByAgent, askBySsh } = await import('../../guest/ready-channels.ts');
+  if (config.readyChannel === 'agent') {
+    const look = () => askByAgent(hypervisor, record.domain, expected);
+    return waitForReport(
+      look,
+      { what: 'did not say through its agent that it is ready', jobId },
+      { ...options, intervalMs: 500 },
+    );
+  }
+  let host = plan?.network.host;
+  const connection = async () => {
+    host ??= await discoverAddress({
+      hypervisor,
+      domain: record.domain,
+      mac: record.mac ?? '',
+      deadlineMs: options.deadlineMs,
+      signal: job.signal,
+    });
+    return {
+      host,
+      port: plan?.network.port ?? 22,
+      user: account.name,
+      privateKey: jobKey.privateKey,
+      hostKey: hostKey.publicKey,
+      timeoutMs: 5_000,
+      heartbeatMs: config.timeouts.heartbeatMs,
+    };
+  };
+  return waitForReport(
+    () => askBySsh(connection, expected),
+    { what: 'did not answer over SSH that it is ready', jobId },
+    { ...options, intervalMs: 200 },
+  );
+}
+
+/** Seconds for the site's hook after the job. */
+const AFTER_JOB_SECONDS = 60;
+
+export const session: Step = {
+  name: 'session',
+  async acquire({ config, state, record, account, jobKey, hostKey, guest, plan, request }) {
+    const isAwaited = config.prologueMode === 'started';
+    writeSession(
+      sessionPaths(state, record.jobId),
+      {
+        version: 1,
+        jobId: record.jobId,
+        host: plan?.network.host ?? record.address ?? '',
+        port: plan?.network.port ?? 22,
+        user: account.name,
+        privateKey: jobKey.privateKey,
+        hostKey: hostKey.publicKey,
+        loginShell: account.shell,
+        ...(guest === undefined ? {} : { guest }),
+        connectMs: config.timeouts.sshConnectMs,
+        reconnectMs: config.timeouts.reconnectMs,
+        heartbeatMs: config.timeouts.heartbeatMs,
+        ...(record.guest === undefined ? {} : { bootId: record.guest.bootId }),
+        environment: {
+          MACHINEFEATURES: '/etc/machinefeatures',
+          JOBFEATURES: '/etc/jobfeatures',
+          ...(request.scratchBytes > 0 ? { VMBATCH_SCRATCH: config.disk.scratch.path } : {}),
+        },
+        afterJobSeconds: config.context.afterJob === undefined ? 0 : AFTER_JOB_SECONDS,
+        ...(isAwaited
+          ? {
+              awaited: {
+                readyFile: config.readyChannel === 'file' ? record.readyFile : undefined,
+                nonce: record.nonce,
+                until: Date.now() + config.timeouts.readyMs,
+                addressUnknown: plan?.network.host === undefined,
+                share: { name: describeShare(config.share), lookMs: config.timeouts.shareMs },
+              },
+            }
+          : {}),
+      },
+      account,
+    );
+  },
+  async release({ state, record }) {
+    removeSession(sessionPaths(state, record.jobId));
+  },
+};

@@ -1,0 +1,60 @@
+// What a step of a guest's start is: something acquired, and its undo. An undo works from the record alone, may be run twice,
+// and leaves alone what is not the job's.
+import type { NodeConfig } from '../../config/node.ts';
+import type { KeyPair } from '../../context/keys.ts';
+import type { ResolvedGuestRequest } from '../../guest/request.ts';
+import type { ShareGuard } from '../../guest/share/guard.ts';
+import type { DomainType, GuestProcess, Hypervisor } from '../../hypervisor/port.ts';
+import type { Account } from '../../util/account.ts';
+import type { Run } from '../../util/run.ts';
+import type { GuestPlan } from '../plan.ts';
+import type { JobPaths, JobRecord, StepName } from '../record.ts';
+
+/** What an undo has to go by. */
+export interface RecordedJob {
+  /** The node's state directory. */
+  state: string;
+  paths: JobPaths;
+  record: JobRecord;
+  hypervisor: Hypervisor;
+}
+
+/** What a step may use besides. */
+export interface StartingJob extends RecordedJob {
+  config: NodeConfig;
+  run: Run;
+  account: Account;
+  request: ResolvedGuestRequest;
+  /** What TORQUE asked for, for Machine/Job Features. */
+  wallSeconds: number | undefined;
+  jobKey: KeyPair;
+  hostKey: KeyPair;
+  guard: ShareGuard;
+  /** What the node can do. */
+  facts: NodeFacts;
+  signal: AbortSignal;
+  /** Milliseconds that are left until a start must be given up. */
+  remainingMs: () => number;
+  /** Set by the step `context`: what follows from all leases. */
+  plan: GuestPlan | undefined;
+  /** Set by the step `domain`. */
+  guest: GuestProcess | undefined;
+}
+
+/** What is looked up about the node, not assumed. */
+export interface NodeFacts {
+  type: DomainType;
+  /** Whether libvirt knows the network filter clean-traffic. */
+  filterSupported: boolean;
+  /** The CPUs of the node that the job was given, and their NUMA nodes; undefined: not known. */
+  cpus: number[] | undefined;
+  numaNodes: number[] | undefined;
+}
+
+export interface Step {
+  name: StepName;
+  /** Left out of a start that has no need of it. */
+  wanted?(job: StartingJob): boolean;
+  acquire(job: StartingJob): Promise<void>;
+  release(job: RecordedJob): Promise<void>;
+}
