@@ -42,6 +42,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import('./commands/epilogue.ts'),
     about: 'node: destroy the guest of a job and all that was made for it (TORQUE calls it)',
   },
+  context: {
+    load: () => import('./commands/context.ts'),
+    about: 'node: show or write the context disk that a batch script would get (context build)',
+  },
+  domain: {
+    load: () => import('./commands/domain.ts'),
+    about: 'node: show the libvirt domain that a batch script would get (domain show)',
+  },
   ssh: {
     load: () => import('./commands/ssh.ts'),
     about: 'node: log in to the guest of a job',

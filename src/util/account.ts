@@ -46,6 +46,15 @@ export async function findAccount(name: string): Promise<Account> {
   };
 }
 
+/** The account with a user id; undefined if there is none in the local files or the name service. */
+export async function accountOfUid(uid: number): Promise<Account | undefined> {
+  const local = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .find((line) => line.split(':')[2] === String(uid));
+  const name = (local ?? (await getent('passwd', String(uid)))).split(':')[0];
+  return name === undefined || name === '' ? undefined : findAccount(name);
+}
+
 /** The account's groups as lines of /etc/group, in which it stands as the member. */
 async function nameServiceGroups(name: string): Promise<string[]> {
   const ids = (await run('id', ['-G', '--', name], { timeoutMs: 10_000 })).stdout.trim().split(' ');
