@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'ssh2';
-import { type GuestContext, renderContextScript } from '../../src/context/guest-context.ts';
+import { type ContextSite, contextFiles } from '../../src/context/disk-files.ts';
+import type { GuestContext } from '../../src/context/guest-context.ts';
 import { buildIso } from '../../src/context/iso9660.ts';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
 import type { BuildResult } from '../../src/guest/image/build.ts';
@@ -20,6 +21,10 @@ export interface BootRequest {
   /** Host path of `context.readyFile`. */
   readyFile: string;
   contextDisk: 'cdrom' | 'virtio';
+  /** Further disks, with the serial numbers by which the guest knows them. */
+  disks?: { file: string; serial: string }[];
+  /** The site's hooks. */
+  scripts?: ContextSite['scripts'];
   /** The guest's address, to which the SSH port is forwarded. */
   address: string;
   vcpus: number;
@@ -42,16 +47,25 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
   mkdirSync(dir, { recursive: true });
   const hostKey = generateKeyPair();
   const userKey = generateKeyPair();
-  const script = renderContextScript({
-    ...context,
-    hostKey: hostKey.privateKey,
-    authorizedKey: `${userKey.publicKey} job`,
-    time: Math.floor(Date.now() / 1000),
-  });
+  const files = contextFiles(
+    {
+      ...context,
+      hostKey: hostKey.privateKey,
+      authorizedKey: `${userKey.publicKey} job`,
+      time: Math.floor(Date.now() / 1000),
+    },
+    {
+      kind: 'prepared',
+      cvmfs: { proxy: undefined, server: undefined, tag: undefined, organisation: undefined },
+      siteParts: [],
+      scripts: request.scripts ?? {},
+      service: { guest: Buffer.from(''), udhcpcScript: Buffer.from('') },
+    },
+  );
   const iso = join(dir, 'context.iso');
   writeFileSync(
     iso,
-    buildIso([{ path: 'context.sh', data: Buffer.from(script), mode: 0o600 }], {
+    buildIso(files, {
       volumeLabel: 'cidata',
       modified: new Date(Math.floor(Date.now() / 1000) * 1000),
     }),
@@ -66,7 +80,12 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
   const sshPort = await freePort();
   const consoleLog = join(dir, 'console.log');
   const disk =
-    request.contextDisk === 'cdrom' ? 'if=ide,index=2,media=cdrom' : 'if=virtio,index=1,readonly=on';
+    request.contextDisk === 'cdrom'
+      ? ['-drive', `file=${iso},format=raw,if=ide,index=2,media=cdrom`]
+      : [
+          ...['-drive', `file=${iso},format=raw,if=none,id=context,readonly=on`],
+          ...['-device', 'virtio-blk-pci,drive=context,addr=0xa'],
+        ];
   const started = performance.now();
   const qemu = spawn(
     'qemu-system-x86_64',
@@ -75,8 +94,14 @@ export async function bootGuest(request: BootRequest): Promise<BootedGuest> {
       ...['-nodefaults', '-display', 'none', '-no-reboot', '-serial', `file:${consoleLog}`],
       ...['-kernel', join(image.directory, 'vmlinuz'), '-initrd', join(image.directory, 'initrd.img')],
       ...['-append', image.manifest.kernelParameters],
-      ...['-drive', `file=${overlay},if=virtio,index=0,cache=unsafe,format=qcow2`],
-      ...['-drive', `file=${iso},format=raw,${disk}`],
+      // In this order on the bus: the image looks for its root on the first disk.
+      ...['-drive', `file=${overlay},if=none,id=root,cache=unsafe,format=qcow2`],
+      ...['-device', 'virtio-blk-pci,drive=root,addr=0x4,serial=vmbatch-root'],
+      ...disk,
+      ...(request.disks ?? []).flatMap(({ file, serial }, index) => [
+        ...['-drive', `file=${file},format=raw,if=none,id=more${index}`],
+        ...['-device', `virtio-blk-pci,drive=more${index},addr=0x${index + 5},serial=${serial}`],
+      ]),
       ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${sshPort}-${request.address}:22`],
       ...['-device', 'virtio-net-pci,netdev=net0,romfile='],
     ],

@@ -14,13 +14,18 @@ export const GUEST_PACKAGES: readonly string[] = [
   'bash',
   'busybox-static',
   'dropbear-bin',
+  'e2fsprogs',
   'time',
+  'libblkid1',
   'libc6',
+  'libcom-err2',
   'libcrypt1',
+  'libext2fs2',
   'libgmp10',
   'libtinfo6',
   'libtomcrypt1',
   'libtommath1',
+  'libuuid1',
   'zlib1g',
 ];
 

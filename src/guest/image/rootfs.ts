@@ -30,6 +30,8 @@ export const ROOT_MODULES: readonly string[] = [
   'sr_mod',
   'nfsv3',
   'nfsv4',
+  'virtiofs',
+  'overlay',
 ];
 
 /** Programs with shared libraries, where Debian's packages have them, and where the guest gets them. */
@@ -39,6 +41,9 @@ const PROGRAMS: readonly (readonly [from: string, to: string])[] = [
   ['usr/sbin/dropbear', 'usr/sbin/dropbear'],
   ['usr/bin/dropbearkey', 'usr/bin/dropbearkey'],
   ['usr/lib/dropbear/dropbearconvert', 'usr/bin/dropbearconvert'],
+  ['usr/bin/dbclient', 'usr/bin/dbclient'],
+  ['sbin/mke2fs', 'usr/sbin/mke2fs'],
+  ['sbin/e2fsck', 'usr/sbin/e2fsck'],
 ];
 
 /** What the guest service and the job's session use of busybox: an image without one of them is no use. */

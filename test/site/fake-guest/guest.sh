@@ -24,12 +24,18 @@ log() {
 }
 find_context() {
   device='a directory'
-  mv "$context/context.sh" "$STATE/context/context.sh"
+  cp -r "$context/." "$STATE/context/"
 }
 # It is the node's.
 set_clock() { :; }
 start_network() { printf '10.0.2.15\n' >"$STATE/address"; }
 load_share_drivers() { :; }
+allow_user_namespaces() { :; }
+start_ntp() { :; }
+mount_repositories() { :; }
+# Directories in place of disks; what is in the directory of a cache disk does not outlive the guest.
+mount_scratch() { [ -z "$VMBATCH_SCRATCH" ] || own_directory 0700 "$VMBATCH_SCRATCH"; }
+mount_cache() { [ -z "$VMBATCH_CACHE" ] || mkdir -p "$VMBATCH_CACHE"; }
 nproc() { echo "$vcpus"; }
 # The shares lie behind the empty directories that hide the node, see below.
 mount_shares() { shares_mounted=yes; }

@@ -4,7 +4,7 @@
 //   fake-virsh.cjs DIRECTORY REAL-VIRSH|- [virsh's own arguments]
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readIso } from '../../unit/context/iso-reader.ts';
 
 const [directory = '', realVirsh = '-', ...argv] = process.argv.slice(2);
@@ -98,10 +98,11 @@ function create(xmlFile: string): number {
   const context = join(directory, 'guests', domain.name);
   rmSync(context, { recursive: true, force: true });
   mkdirSync(context, { recursive: true, mode: 0o700 });
-  const script = readIso(readFileSync(domain.contextIso), 'rock-ridge').find(
-    ({ path }) => path === 'context.sh',
-  );
-  if (script !== undefined) writeFileSync(join(context, 'context.sh'), script.data, { mode: 0o600 });
+  for (const { path, data } of readIso(readFileSync(domain.contextIso), 'rock-ridge')) {
+    if (path !== 'context.sh' && !path.startsWith('vmbatch/')) continue;
+    mkdirSync(join(context, dirname(path)), { recursive: true, mode: 0o700 });
+    writeFileSync(join(context, path), data, { mode: 0o600 });
+  }
   const console = openSync(domain.consoleLog, 'a');
   const lib = join(directory, 'lib');
   spawn(

@@ -97,7 +97,13 @@ function unpack(deb: string, tree: string): void {
   const content: Record<string, string[]> = {
     bash: ['bin/bash'],
     'busybox-static': ['bin/busybox'],
-    'dropbear-bin': ['usr/sbin/dropbear', 'usr/bin/dropbearkey', 'usr/lib/dropbear/dropbearconvert'],
+    'dropbear-bin': [
+      'usr/sbin/dropbear',
+      'usr/bin/dropbearkey',
+      'usr/bin/dbclient',
+      'usr/lib/dropbear/dropbearconvert',
+    ],
+    e2fsprogs: ['sbin/mke2fs', 'sbin/e2fsck'],
     time: ['usr/bin/time'],
   };
   const name = deb.split('/').at(-1)?.split('_')[0] ?? '';
