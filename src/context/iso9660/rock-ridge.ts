@@ -1,5 +1,5 @@
 // Rock Ridge: exact names, modes and owners, in the system use fields of the primary directory records.
-import { putBoth32, SECTOR, shortTime } from './fields.ts';
+import { putBoth32, putText, SECTOR, shortTime } from './fields.ts';
 import type { TreeNode } from './tree.ts';
 
 /** Which record of a directory the entries are for. */
@@ -10,6 +10,9 @@ const MODE_REGULAR = 0o100000;
 /** The longest directory record is 255 bytes, and its length must be even. */
 const MAX_RECORD = 254;
 const CONTINUATION_ENTRY = 28;
+/** What an NM entry has before the name. */
+const NAME_HEAD = 5;
+const NOTHING = new Uint8Array(0);
 /** The three texts that the Rock Ridge specification (version 1.10) prescribes for the ER entry. */
 const EXTENSION = [
   'RRIP_1991A',
@@ -21,8 +24,10 @@ const EXTENSION = [
 export class RockRidge {
   readonly #firstSector: number;
   readonly #times: Buffer;
-  readonly #continuation: { offset: number; bytes: Buffer }[] = [];
+  readonly #continuation: { offset: number; bytes: Uint8Array }[] = [];
   #continuationEnd = 0;
+  /** Mode and times for each mode and number of links: few differ. */
+  readonly #posix = new Map<number, Buffer>();
 
   /** `firstSector`: where the continuation area will be. */
   constructor(firstSector: number, modified: Date) {
@@ -33,29 +38,47 @@ export class RockRidge {
   }
 
   /** The system use field for one record whose other fields take `fixedLength` bytes. */
-  systemUse(role: RecordRole, node: TreeNode, fixedLength: number): Buffer {
-    const fields = [posixEntry(node), this.#times];
-    if (role === 'root-self') {
-      // SP says that system use fields are ours, and must be the very first one; ER says which protocol.
-      fields.unshift(entry('SP', Buffer.from([0xbe, 0xef, 0])));
-      fields.push(this.#continued(extensionEntry()));
-    }
+  systemUse(role: RecordRole, node: TreeNode, fixedLength: number): Uint8Array {
+    const posix = this.#posixAndTimes(node);
     if (role === 'child') {
-      const name = entry('NM', Buffer.concat([Buffer.from([0]), Buffer.from(node.name)]));
-      const length = fields.reduce((sum, field) => sum + field.length, fixedLength);
-      fields.push(length + name.length <= MAX_RECORD ? name : this.#continued(name));
+      const name = Buffer.byteLength(node.name);
+      const fits = fixedLength + posix.length + NAME_HEAD + name <= MAX_RECORD;
+      if (fits) return withName(posix, node.name, name);
+      return Buffer.concat([posix, this.#continued(withName(NOTHING, node.name, name))]);
     }
-    return Buffer.concat(fields);
+    if (role !== 'root-self') return posix;
+    // SP says that system use fields are ours, and must be the very first one; ER says which protocol.
+    const indicator = entry('SP', Buffer.from([0xbe, 0xef, 0]));
+    return Buffer.concat([indicator, posix, this.#continued(extensionEntry())]);
   }
 
   /** Everything that records continue in, padded to whole sectors. */
   continuationArea(): Buffer {
     const area = Buffer.alloc(Math.ceil(this.#continuationEnd / SECTOR) * SECTOR);
-    for (const { offset, bytes } of this.#continuation) bytes.copy(area, offset);
+    for (const { offset, bytes } of this.#continuation) area.set(bytes, offset);
     return area;
   }
 
-  #continued(bytes: Buffer): Buffer {
+  /** PX (mode, links, owner and group, both root) and TF. */
+  #posixAndTimes(node: TreeNode): Buffer {
+    let links = 1;
+    if (node.kind === 'directory') {
+      links = 2;
+      for (const child of node.children) if (child.kind === 'directory') links++;
+    }
+    const mode = node.kind === 'directory' ? MODE_DIRECTORY : MODE_REGULAR | node.mode;
+    const key = links * 0x1_0000 + mode;
+    const known = this.#posix.get(key);
+    if (known !== undefined) return known;
+    const body = Buffer.alloc(32);
+    putBoth32(body, 0, mode);
+    putBoth32(body, 8, links);
+    const made = Buffer.concat([entry('PX', body), this.#times]);
+    this.#posix.set(key, made);
+    return made;
+  }
+
+  #continued(bytes: Uint8Array): Buffer {
     // Linux reads one sector of a continuation: none may cross a boundary.
     const left = SECTOR - (this.#continuationEnd % SECTOR);
     if (bytes.length > left) this.#continuationEnd += left;
@@ -70,20 +93,22 @@ export class RockRidge {
   }
 }
 
-function entry(signature: string, body: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(signature, 'latin1'), Buffer.from([body.length + 4, 1]), body]);
+/** The fields and after them NM, the exact name, which takes so many bytes. */
+function withName(fields: Uint8Array, name: string, nameBytes: number): Uint8Array {
+  const bytes = new Uint8Array(fields.length + NAME_HEAD + nameBytes);
+  bytes.set(fields);
+  let at = fields.length;
+  bytes[at++] = 0x4e;
+  bytes[at++] = 0x4d;
+  bytes[at++] = NAME_HEAD + nameBytes;
+  bytes[at++] = 1;
+  at++; // no flags: the name is complete
+  putText(bytes, at, name, nameBytes);
+  return bytes;
 }
 
-/** PX: mode, links, owner and group, both root. */
-function posixEntry(node: TreeNode): Buffer {
-  const body = Buffer.alloc(32);
-  putBoth32(body, 0, node.kind === 'directory' ? MODE_DIRECTORY : MODE_REGULAR | node.mode);
-  const links =
-    node.kind === 'file'
-      ? 1
-      : node.children.reduce((sum, child) => sum + (child.kind === 'directory' ? 1 : 0), 2);
-  putBoth32(body, 8, links);
-  return entry('PX', body);
+function entry(signature: string, body: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(signature, 'latin1'), Buffer.from([body.length + 4, 1]), body]);
 }
 
 function extensionEntry(): Buffer {

@@ -120,6 +120,8 @@ function checkName(name: string, path: string): void {
   if (name === '.' || name === '..') throw refuse(`the name "${name}"`, 'names that stay in the image');
   if (name.length > MAX_NAME_UNITS)
     throw refuse(`a name of ${name.length} UTF-16 units`, `at most ${MAX_NAME_UNITS}, the limit of Joliet`);
+  // Almost every name; looking at each character costs more than all else here.
+  if (/^[A-Za-z0-9._ -]*$/.test(name)) return;
   for (const character of name) {
     const code = character.codePointAt(0) ?? 0;
     const isSurrogate = code >= 0xd800 && code <= 0xdfff;

@@ -1,5 +1,14 @@
 // One name space of the image, primary or Joliet: volume descriptor, path tables, directories.
-import { longTime, noTime, putBoth16, putBoth32, SECTOR, shortTime } from './fields.ts';
+import {
+  longTime,
+  noTime,
+  putBoth16,
+  putBoth32,
+  putText,
+  SECTOR,
+  shortTime,
+  utf16BigEndian,
+} from './fields.ts';
 import { isoBug } from './problem.ts';
 import type { RecordRole, RockRidge } from './rock-ridge.ts';
 import type { DirectoryNode, TreeNode } from './tree.ts';
@@ -9,23 +18,26 @@ export interface VolumeKind {
   descriptorType: 1 | 2;
   /** Registers the character set of a supplementary volume; empty for the primary one. */
   escapeSequence: string;
-  identifier(node: TreeNode): Buffer;
+  identifier(node: TreeNode): Uint8Array;
   /** Records stand in the order of these keys. */
   sortKey(node: TreeNode): string;
-  /** A descriptor's text field, padded with blanks. */
-  text(value: string, length: number): Buffer;
+  /** A blank: what descriptors' text fields are filled up with. */
+  blank: Uint8Array;
+  /** A descriptor's text, for at most so many bytes. */
+  text(value: string, length: number): Uint8Array;
 }
 
 export const PRIMARY: VolumeKind = {
   descriptorType: 1,
   escapeSequence: '',
-  identifier: (node) => Buffer.from(primaryName(node), 'latin1'),
+  identifier: (node) => ascii(primaryName(node)),
   // Name and extension are compared one after the other, as if padded with blanks.
   sortKey: (node) => {
     const [stem = '', extension = ''] = node.shortName.split('.');
     return stem.padEnd(8) + extension.padEnd(3);
   },
-  text: (value, length) => Buffer.from(value.padEnd(length), 'latin1'),
+  blank: Buffer.from(' '),
+  text: (value, length) => ascii(value.slice(0, length)),
 };
 
 export const JOLIET: VolumeKind = {
@@ -33,13 +45,9 @@ export const JOLIET: VolumeKind = {
   escapeSequence: '%/E',
   identifier: (node) => utf16BigEndian(node.name),
   sortKey: (node) => node.name.replaceAll('.', '\0'),
-  // A field of odd length ends with a zero byte; longer text is cut (Joliet's label has 16 characters).
-  text: (value, length) => {
-    const units = Math.floor(length / 2);
-    const field = Buffer.alloc(length);
-    utf16BigEndian(value.slice(0, units).padEnd(units)).copy(field);
-    return field;
-  },
+  blank: Buffer.from('\0 '),
+  // Longer text is cut: Joliet's label has 16 characters.
+  text: (value, length) => utf16BigEndian(value.slice(0, Math.floor(length / 2))),
 };
 
 /** The standard wants a dot in every file name, and a version. */
@@ -48,13 +56,15 @@ function primaryName(node: TreeNode): string {
   return `${node.shortName}${node.shortName.includes('.') ? '' : '.'};1`;
 }
 
-function utf16BigEndian(text: string): Buffer {
-  return Buffer.from(text, 'utf16le').swap16();
+function ascii(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  putText(bytes, 0, text, text.length);
+  return bytes;
 }
 
 interface DirectoryRecord {
-  identifier: Buffer;
-  systemUse: Buffer;
+  identifier: Uint8Array;
+  systemUse: Uint8Array;
   target: TreeNode;
   length: number;
 }
@@ -63,13 +73,14 @@ export interface LaidDirectory {
   /** Position in the path table, from 1. */
   number: number;
   parentNumber: number;
-  identifier: Buffer;
+  identifier: Uint8Array;
   records: DirectoryRecord[];
   sectors: number;
   /** Set when the image is laid out. */
   sector: number;
 }
 
+const NOTHING = Buffer.alloc(0);
 const SELF = Buffer.from([0]);
 const PARENT = Buffer.from([1]);
 
@@ -85,9 +96,9 @@ export function layDirectories(
   const queue = root === undefined ? [] : [root];
   for (const directory of queue) {
     const isRoot = directory === root;
-    const record = (role: RecordRole, target: TreeNode, identifier: Buffer): DirectoryRecord => {
+    const record = (role: RecordRole, target: TreeNode, identifier: Uint8Array): DirectoryRecord => {
       const fixed = 33 + identifier.length + ((identifier.length + 1) % 2);
-      const systemUse = rockRidge?.systemUse(role, target, fixed) ?? Buffer.alloc(0);
+      const systemUse = rockRidge?.systemUse(role, target, fixed) ?? NOTHING;
       const length = fixed + systemUse.length;
       return { identifier, systemUse, target, length: length + (length % 2) };
     };
@@ -161,13 +172,13 @@ function writeRecord(
   buffer[at] = record.length;
   putBoth32(buffer, at + 2, extent.sector);
   putBoth32(buffer, at + 10, extent.bytes);
-  time.copy(buffer, at + 18);
+  buffer.set(time, at + 18);
   buffer[at + 25] = record.target.kind === 'directory' ? 2 : 0;
   putBoth16(buffer, at + 28, 1);
   buffer[at + 32] = record.identifier.length;
-  record.identifier.copy(buffer, at + 33);
+  buffer.set(record.identifier, at + 33);
   const systemUseAt = at + 33 + record.identifier.length + ((record.identifier.length + 1) % 2);
-  record.systemUse.copy(buffer, systemUseAt);
+  buffer.set(record.systemUse, systemUseAt);
 }
 
 /** Bytes of one path table: known from the names alone. */
@@ -195,7 +206,7 @@ export function writePathTables(
     const big = volume.bigTable * SECTOR + offset;
     for (const at of [little, big]) {
       image[at] = identifier.length;
-      identifier.copy(image, at + 8);
+      image.set(identifier, at + 8);
     }
     image.writeUInt32LE(sector, little + 2);
     image.writeUInt16LE(parentNumber, little + 6);
@@ -219,8 +230,11 @@ export function volumeDescriptor(data: DescriptorData): Buffer {
   const { kind, pathTable, root } = data;
   if (root === undefined) throw isoBug('the root directory has no place');
   const sector = descriptorStart(kind.descriptorType);
-  const text = (value: string, offset: number, length: number) =>
-    kind.text(value, length).copy(sector, offset);
+  const text = (value: string, offset: number, length: number) => {
+    // A field of odd length ends with a zero byte where a character has two.
+    sector.fill(kind.blank, offset, offset + length - (length % kind.blank.length));
+    if (value !== '') sector.set(kind.text(value, length), offset);
+  };
   text('LINUX', 8, 32);
   text(data.label, 40, 32);
   putBoth32(sector, 80, data.totalSectors);
@@ -234,15 +248,16 @@ export function volumeDescriptor(data: DescriptorData): Buffer {
   writeRecord(
     sector,
     156,
-    { identifier: SELF, systemUse: Buffer.alloc(0), target: { kind: 'directory' }, length: 34 },
+    { identifier: SELF, systemUse: NOTHING, target: { kind: 'directory' }, length: 34 },
     { sector: root.sector, bytes: root.sectors * SECTOR },
     shortTime(data.modified),
   );
   for (const offset of [190, 318, 446]) text('', offset, 128); // volume set, publisher, preparer
   text('VMBATCH', 574, 128);
   for (const offset of [702, 739, 776]) text('', offset, 37); // copyright, abstract, bibliography
-  longTime(data.modified).copy(sector, 813); // created
-  longTime(data.modified).copy(sector, 830); // modified
+  const time = longTime(data.modified);
+  sector.set(time, 813); // created
+  sector.set(time, 830); // modified
   noTime().copy(sector, 847); // expires
   noTime().copy(sector, 864); // effective
   sector[881] = 1; // file structure version
