@@ -28,7 +28,7 @@ export function userDataOf(context: GuestContext, site: ContextSite): string {
   return buildUserData({
     hostname: context.hostname,
     timeZone: context.extras?.timeZone,
-    boundary: `vmbatch-${context.nonce}`,
+    nonce: context.nonce,
     repositories: context.repositories,
     cvmfs: site.cvmfs,
     siteParts: site.siteParts,

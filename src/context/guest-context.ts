@@ -166,7 +166,38 @@ export function renderContextScript(
   );
   // One line, and not in need of quotes: readers pass it through the shell unquoted.
   const encoded = userData === undefined ? undefined : Buffer.from(userData).toString('base64');
-  return renderTemplate('context.sh', { values, userData: encoded }, 'sh');
+  const staticNetwork = userData === undefined ? [] : openNebulaNetwork(network);
+  return renderTemplate('context.sh', { values, userData: encoded, staticNetwork }, 'sh');
+}
+
+/** µCernVM's boot loader needs the network to get its operating system: it takes a static address from OpenNebula's variables,
+ * and asks DHCP only where there is no ETH0_MAC. */
+function openNebulaNetwork(network: GuestNetwork): [string, string][] {
+  const { mac } = network;
+  if (network.addressing === 'dhcp' || mac === undefined) return [];
+  const { address6 } = network;
+  return [
+    ['ETH0_MAC', mac],
+    ['ETH0_IP', network.address],
+    ['ETH0_MASK', netmask(network.prefixLength)],
+    ['ETH0_GATEWAY', network.gateway ?? ''],
+    ['ETH0_DNS', (network.dns ?? []).join(' ')],
+    ['ETH0_SEARCH_DOMAIN', network.domain ?? ''],
+    ...(address6 === undefined
+      ? []
+      : ([
+          ['ETH0_IP6', address6.address],
+          ['ETH0_GATEWAY6', address6.gateway ?? ''],
+          // Or the IPv6 address takes the place of the IPv4 one.
+          ['ETH0_CONTEXT_FORCE_IPV4', 'yes'],
+        ] as [string, string][])),
+  ];
+}
+
+function netmask(prefixLength: number): string {
+  return [0, 8, 16, 24]
+    .map((before) => 256 - 2 ** (8 - Math.min(8, Math.max(0, prefixLength - before))))
+    .join('.');
 }
 
 function extraValues(extras: GuestExtras): [string, string | number][] {

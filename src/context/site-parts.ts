@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { openSiteTemplate } from '../util/site-template.ts';
 import type { Language } from '../util/template.ts';
-import { PART_TYPES, type PartType, type UserDataPart } from './user-data.ts';
+import { findPartProblem, PART_TYPES, type PartType, partInvalid, type UserDataPart } from './user-data.ts';
 
 /** What a site's template sees as `it`. Nothing of it is secret. */
 export interface SiteVariables {
@@ -64,6 +64,29 @@ export async function loadSiteParts(directory: string, variables: SiteVariables)
       );
     const template = await openSiteTemplate(join(directory, name));
     parts.push({ name, type, text: template.render(variables, LANGUAGES[type]) });
+  }
+  return parts;
+}
+
+/** Renders the directory with sample values and reads the result as its readers would, before any job depends on it.
+ * @returns the parts, for their number and sizes
+ * @throws VmbatchError as {@link loadSiteParts}; `node` (`user-data-invalid`) for a result that its reader would not understand */
+export async function checkSiteTemplates(directory: string): Promise<UserDataPart[]> {
+  const parts = await loadSiteParts(directory, SAMPLE_VARIABLES);
+  const { isMap, LineCounter, parseDocument } = await import('yaml');
+  for (const part of parts) {
+    const lines = new LineCounter();
+    let problem = findPartProblem(part);
+    if (problem === undefined && part.type === 'cloud-config') {
+      // cloud-init reads YAML 1.1.
+      const options = { version: '1.1', lineCounter: lines, prettyErrors: false } as const;
+      const { errors, contents } = parseDocument(part.text, options);
+      const [error] = errors;
+      if (error !== undefined)
+        problem = `is no YAML in line ${lines.linePos(error.pos[0]).line} of its result: ${error.message}`;
+      else if (!isMap(contents)) problem = 'is no YAML mapping of keys and values';
+    }
+    if (problem !== undefined) throw partInvalid({ ...part, name: join(directory, part.name) }, problem);
   }
   return parts;
 }

@@ -1,13 +1,23 @@
 // The user-data of a guest: one MIME message that cloud-init, the boot loader of µCernVM and CernVM's amiconfig each take
 // their part of. None of the three knows of the others, so the order and the form of the parts matter:
 //
-// - cloud-init splits the message properly and takes the parts that it knows the type of.
+// - cloud-init splits the message properly and takes the parts that it knows the type of; of two cloud-config parts with one
+//   key it takes the later one, so the site's come after ours. It warns of types that it does not know: a part handler that
+//   does nothing makes it know CernVM's.
 // - µCernVM's boot loader reads lines between [ucernvm-begin] and [ucernvm-end], wherever they stand, and sources them as sh.
 // - amiconfig drops everything before the first line that begins with a [section]; from there on it takes every line that looks
 //   like an option (`name: value`, `name = value`), MIME headers and boundaries too. So its part is the last, the one of µCernVM
 //   (whose marks are sections to it) the last but one, and the boundary has neither a colon nor an equals sign.
 import { VmbatchError } from '../util/errors.ts';
+import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';
+import {
+  amiconfigText,
+  type CernvmSettings,
+  findCernvmProblem,
+  SECTION_LINE,
+  ucernvmBlock,
+} from './cernvm.ts';
 
 /** What agents read; the documented limit of EC2 and of CernVM. */
 export const MAX_USER_DATA_BYTES = 16 * 1024;
@@ -23,66 +33,44 @@ export interface UserDataPart {
   text: string;
 }
 
-export interface UserDataRequest {
+export interface UserDataRequest extends CernvmSettings {
   hostname: string;
   timeZone: string | undefined;
-  /** Distinguishes this message's boundary from everything in it. */
-  boundary: string;
-  repositories: readonly string[];
-  cvmfs: {
-    proxy: string | undefined;
-    server: string | undefined;
-    tag: string | undefined;
-    organisation: string | undefined;
-  };
+  /** Of this start of the job; a word. */
+  nonce: string;
   /** In the order in which they are to be taken. */
   siteParts: readonly UserDataPart[];
 }
 
-/** What amiconfig takes for the beginning of its own. */
-const SECTION = /^\[[^\]]+\]/m;
-
 /** The message as text, with LF line ends.
  * @throws VmbatchError `node` (`user-data-too-large`, `user-data-invalid`) naming the part to blame. */
 export function buildUserData(request: UserDataRequest): string {
-  const { cvmfs, siteParts } = request;
-  const own = (type: PartType) =>
-    siteParts.filter((part) => part.type === type).map(({ text }) => text.trimEnd());
-  for (const part of siteParts) refuseInvalid(part, request.boundary);
-  const values = { ...request, ...cvmfs };
-  const parts: string[] = [
-    // cloud-init lets the first part that says something win, so the site's come before ours.
-    ...siteParts.filter(({ type }) => type === 'cloud-config').map(mimePart),
-    mimePart({
-      name: 'vmbatch.cfg',
-      type: 'cloud-config',
-      text: renderTemplate('user-data-cloud-config', values, 'yaml'),
-    }),
-    ...siteParts.filter(({ type }) => type === 'x-shellscript').map(mimePart),
-    mimePart({
-      name: 'vmbatch-start',
-      type: 'x-shellscript',
-      text: renderTemplate('user-data-start.sh', {}, 'sh'),
-    }),
-    mimePart({
-      name: 'ucernvm',
-      type: 'ucernvm',
-      text: renderTemplate('user-data-ucernvm', { ...values, siteParts: own('ucernvm') }, 'line'),
-    }),
-    mimePart({
-      name: 'amiconfig',
-      type: 'amiconfig',
-      text: renderTemplate('user-data-amiconfig', { ...values, siteParts: own('amiconfig') }, 'line'),
-    }),
+  const { siteParts, nonce } = request;
+  // Distinguishes this message's boundary from everything in it.
+  const boundary = `vmbatch-${nonce}`;
+  for (const part of siteParts) refuseInvalid(part, boundary);
+  const site = (type: PartType) => siteParts.filter((part) => part.type === type);
+  const texts = (type: PartType) => site(type).map(({ text }) => text);
+  const nonceLine = `VMBATCH_NONCE=${shellQuote(nonce)}`;
+  const parts = [
+    mimePart('vmbatch.cfg', 'cloud-config', renderTemplate('user-data-cloud-config', request, 'yaml')),
+    ...site('cloud-config').map(({ name, type, text }) => mimePart(name, type, text)),
+    mimePart('vmbatch-handler', 'part-handler', renderTemplate('user-data-part-handler.py', {}, 'text')),
+    // cloud-init runs scripts in the order of their names.
+    ...site('x-shellscript').map(({ name, type, text }) => mimePart(name, type, text)),
+    mimePart('50-vmbatch', 'x-shellscript', renderTemplate('user-data-start.sh', { nonceLine }, 'sh')),
+    mimePart('ucernvm', 'ucernvm', `${ucernvmBlock(request, texts('ucernvm'))}\n`),
+    mimePart('amiconfig', 'amiconfig', `${amiconfigText(request, texts('amiconfig'))}\n`),
   ];
-  const head = `MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="${request.boundary}"\n\n`;
-  const text = `${head}${parts.map((part) => `--${request.boundary}\n${part}\n`).join('')}--${request.boundary}--\n`;
+  const head = `MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="${boundary}"\n\n`;
+  const text = `${head}${parts.map((part) => `--${boundary}\n${part}\n`).join('')}--${boundary}--\n`;
   const bytes = Buffer.byteLength(text);
   if (bytes > MAX_USER_DATA_BYTES) throw tooLarge(bytes, siteParts);
   return text;
 }
 
-const MIME_TYPES: Readonly<Record<PartType, string>> = {
+const MIME_TYPES: Readonly<Record<PartType | 'part-handler', string>> = {
+  'part-handler': 'text/part-handler',
   'cloud-config': 'text/cloud-config',
   'x-shellscript': 'text/x-shellscript',
   ucernvm: 'text/ucernvm',
@@ -90,9 +78,11 @@ const MIME_TYPES: Readonly<Record<PartType, string>> = {
 };
 
 /** Headers and body. What amiconfig would misread, or is no ASCII, is encoded; the lines of base64 begin with no bracket. */
-function mimePart({ name, type, text }: UserDataPart): string {
+function mimePart(name: string, type: keyof typeof MIME_TYPES, text: string): string {
   const isPlain =
-    type === 'ucernvm' || type === 'amiconfig' || (!SECTION.test(text) && /^[\n\t -~]*$/.test(text));
+    type === 'ucernvm' ||
+    type === 'amiconfig' ||
+    (!text.split('\n').some((line) => SECTION_LINE.test(line)) && /^[\n\t -~]*$/.test(text));
   const body = isPlain ? text : `${wrap(Buffer.from(text).toString('base64'))}\n`;
   return `Content-Type: ${MIME_TYPES[type]}; charset="utf-8"
 MIME-Version: 1.0
@@ -104,23 +94,23 @@ ${body}`;
 
 const wrap = (text: string) => text.replace(/(.{76})(?=.)/g, '$1\n');
 
-/** A part that would leave its place in the message, or be taken for something else. */
-function refuseInvalid({ name, type, text }: UserDataPart, boundary: string): void {
-  const problem = text.includes(`--${boundary}`)
+/** What would make a part be taken for something else, or not at all; undefined: nothing. */
+export function findPartProblem({ type, text }: UserDataPart): string | undefined {
+  if (type === 'x-shellscript') return text.startsWith('#!') ? undefined : 'does not begin with #!';
+  if (type === 'cloud-config')
+    return text.startsWith('#cloud-config') ? undefined : 'does not begin with #cloud-config';
+  return findCernvmProblem(type, text);
+}
+
+function refuseInvalid(part: UserDataPart, boundary: string): void {
+  const problem = part.text.includes(`--${boundary}`)
     ? 'holds the boundary of the message'
-    : type === 'x-shellscript' && !text.startsWith('#!')
-      ? 'does not begin with #!'
-      : type === 'cloud-config' && !text.startsWith('#cloud-config')
-        ? 'does not begin with #cloud-config'
-        : (type === 'ucernvm' || type === 'amiconfig') && !/^[\n\t -~]*$/.test(text)
-          ? 'holds characters that are not printable ASCII'
-          : type === 'ucernvm' && SECTION.test(text)
-            ? 'holds a line that begins with a bracket; only name=value lines are allowed'
-            : type === 'amiconfig' && !SECTION.test(text.slice(0, text.indexOf('\n') + 1 || undefined))
-              ? 'does not begin with a [section]'
-              : undefined;
-  if (problem === undefined) return;
-  throw new VmbatchError({
+    : findPartProblem(part);
+  if (problem !== undefined) throw partInvalid(part, problem);
+}
+
+export function partInvalid({ name }: UserDataPart, problem: string): VmbatchError {
+  return new VmbatchError({
     fault: 'node',
     code: 'user-data-invalid',
     message: `the site's user-data ${name} ${problem}`,

@@ -1,4 +1,4 @@
-// Quoting for the two languages that we write for others to execute.
+// Quoting for the languages that we write for others to execute or read.
 
 /** A word for a POSIX shell: always in single quotes, so that no byte of it means anything.
  * @throws RangeError if it holds a NUL byte, which no shell word can. */
@@ -21,4 +21,13 @@ export function xmlEscape(text: string): string {
     .replaceAll('>', '&gt;')
     .replaceAll('"', '&quot;')
     .replaceAll("'", '&apos;');
+}
+
+/** A double-quoted YAML scalar, which is a JSON string too: on one line, and nothing in it means anything. */
+export function yamlQuote(text: string): string {
+  // JSON leaves some characters as they are that YAML does not have, or takes for line ends.
+  return JSON.stringify(text).replace(
+    /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

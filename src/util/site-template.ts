@@ -1,5 +1,6 @@
 // Templates that an admin wrote: compiled when they are used, escaped as ours are, and their mistakes told with file and line.
 import { readFileSync } from 'node:fs';
+import { Script } from 'node:vm';
 import { errnoOf, VmbatchError } from './errors.ts';
 import { ESCAPES, type Language } from './template.ts';
 
@@ -7,6 +8,11 @@ export interface SiteTemplate {
   path: string;
   /** @throws VmbatchError `node` (`template-invalid`) with file, line and reason. */
   render(data: object, language: Language): string;
+}
+
+/** The part of EJS that its types leave out. */
+interface Compiler {
+  Template: new (text: string, options: object) => { source?: string; compile(): unknown };
 }
 
 /** More than anybody writes by hand. */
@@ -40,7 +46,9 @@ export async function openSiteTemplate(path: string): Promise<SiteTemplate> {
   try {
     compile('text');
   } catch (error) {
-    throw invalid('template-invalid', `template ${path}: ${reasonOf(error)}`, error);
+    const line = compileErrorLine(ejs as unknown as Compiler, text);
+    const at = line === undefined ? '' : `line ${line}: `;
+    throw invalid('template-invalid', `template ${path}: ${at}${reasonOf(error)}`, error);
   }
   return {
     path,
@@ -52,6 +60,33 @@ export async function openSiteTemplate(path: string): Promise<SiteTemplate> {
       }
     },
   };
+}
+
+/** The line of a template that does not compile: EJS does not say it. */
+function compileErrorLine(ejs: Compiler, source: string): number | undefined {
+  const lines = source.split('\n');
+  // A tag that is not closed before the next one.
+  const tags = [...source.matchAll(/<%(?!%)|%>/g)];
+  const open = tags.find(({ 0: tag }, index) => tag === '<%' && tags[index + 1]?.[0] !== '%>');
+  if (open !== undefined) return source.slice(0, open.index).split('\n').length;
+  // Compile longer and longer beginnings as the function body that EJS makes of the whole.
+  const template = new ejs.Template(source, { strict: true, localsName: 'it' });
+  try {
+    template.compile();
+  } catch {
+    // As expected: what counts is the source that it left.
+  }
+  try {
+    new Script(`(function () {${template.source ?? ''}\n})`, { filename: 'template' });
+  } catch (error) {
+    const at = Number(/^template:(\d+)\n/.exec((error instanceof Error && error.stack) || '')?.[1]);
+    const before = (template.source ?? '').split('\n').slice(0, at);
+    const marks = before
+      .map((line) => /^ {4}; __line = (\d+)$/.exec(line)?.[1])
+      .filter((mark) => mark !== undefined);
+    return Math.min(Number(marks.at(-1) ?? 1), lines.length);
+  }
+  return undefined;
 }
 
 /** EJS puts file, line and an excerpt before the reason: `FILE:LINE\n…>> …\n\nREASON`. */

@@ -1,6 +1,6 @@
 // EJS templates: one escape function a language, so that `<%= it.x %>` is always safe where it stands.
 import { VmbatchError } from './errors.ts';
-import { shellQuote, xmlEscape } from './quote.ts';
+import { shellQuote, xmlEscape, yamlQuote } from './quote.ts';
 import { loadTemplate } from './template-source.ts';
 
 export const ESCAPES = {
@@ -10,7 +10,7 @@ export const ESCAPES = {
   sh: (value: unknown) => shellQuote(String(value)),
   text: (value: unknown) => String(value),
   /** A YAML scalar: JSON is one, whatever stands in it. */
-  yaml: (value: unknown) => JSON.stringify(typeof value === 'number' ? value : String(value)),
+  yaml: (value: unknown) => (typeof value === 'number' ? String(value) : yamlQuote(String(value))),
   /** Text that must stay on its line. */
   line: (value: unknown) => {
     const text = String(value);

@@ -21,6 +21,28 @@ describe('renderContextScript', () => {
     expect(renderContextScript(FULL_CONTEXT, kind)).toContain(`VMBATCH_NET='${net}'`);
   });
 
+  it.each([
+    [8, '255.0.0.0'],
+    [22, '255.255.252.0'],
+    [24, '255.255.255.0'],
+    [30, '255.255.255.252'],
+  ])('tells the boot loader of µCernVM a static address with its netmask: /%i', (prefixLength, mask) => {
+    const network = {
+      ...FULL_CONTEXT.network,
+      addressing: 'static' as const,
+      address: '192.0.2.7',
+      prefixLength,
+      gateway: undefined,
+    };
+    const text = renderContextScript({ ...FULL_CONTEXT, network }, 'cernvm', 'user-data');
+    expect(text).toContain(`ETH0_MASK='${mask}'\n`);
+  });
+
+  it('leaves DHCP to the boot loader of µCernVM, which asks only where there is no ETH0_MAC', () => {
+    const network = { addressing: 'dhcp' as const, mac: '52:54:00:12:34:56' };
+    expect(renderContextScript({ ...FULL_CONTEXT, network }, 'cernvm', 'user-data')).not.toContain('ETH0_');
+  });
+
   it('says nothing of the time where the clock is to be left alone', () => {
     expect(renderContextScript({ ...CONTEXT, time: undefined })).toContain("VMBATCH_TIME=''");
   });

@@ -31,7 +31,11 @@ export function ucernvmVariables(userData: string): Record<string, string> {
     .filter((line) => line.includes('='))
     .map((line) => {
       const at = line.indexOf('=');
-      return [line.slice(0, at).toUpperCase(), line.slice(at + 1)] as const;
+      const value = line
+        .slice(at + 1)
+        .replace(/^(yes|on|true)$/i, '1')
+        .replace(/^(no|off|false)$/i, '0');
+      return [line.slice(0, at).toUpperCase(), value] as const;
     });
   const sourced = pairs.map(([name, value]) => `_UCONTEXT_${name}=${value}\n`).join('');
   const names = pairs.map(([name]) => `printf '%s=%s\\n' ${name} "$_UCONTEXT_${name}"\n`).join('');
@@ -49,6 +53,11 @@ interface CloudInitView {
   parts: { type: string; name: string; text: string }[];
   meta: Record<string, string>;
   configs: Record<string, unknown>[];
+  /** What cloud-init goes by in the end. */
+  merged: Record<string, unknown>;
+  /** What its schema has against our own part, and its log against anything. */
+  problems: string[];
+  logged: string[];
   interfaces: { name: string; type: string; subnets: Record<string, unknown>[] }[];
   routes: Record<string, unknown>[];
   dns: string[][];
@@ -63,6 +72,20 @@ export function cloudInitView(files: readonly IsoFile[]): CloudInitView {
     });
     if (status !== 0) throw new Error(stderr);
     return JSON.parse(stdout) as CloudInitView;
+  });
+}
+
+/** What cloud-init writes for the network of a system, as one text.
+ * @throws Error with what cloud-init says */
+export function writtenNetwork(files: readonly IsoFile[], writer: string, mac: string): string {
+  return withFiles(files, (directory) => {
+    const system = writer === 'sysconfig' ? 'centos' : 'debian';
+    const to = ['-k', 'yaml', '-d', join(directory, 'out'), '-D', system, '-O', writer, '-m', `eth0,${mac}`];
+    const args = ['devel', 'net-convert', '-p', join(directory, 'network-config'), ...to];
+    const { status, stderr } = spawnSync('cloud-init', args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(stderr);
+    const { stdout } = spawnSync('grep', ['-rh', '', join(directory, 'out')], { encoding: 'utf8' });
+    return stdout;
   });
 }
 

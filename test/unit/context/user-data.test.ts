@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contextFiles, userDataOf } from '../../../src/context/disk-files.ts';
-import { loadSiteParts, SAMPLE_VARIABLES } from '../../../src/context/site-parts.ts';
+import { checkSiteTemplates, loadSiteParts, SAMPLE_VARIABLES } from '../../../src/context/site-parts.ts';
 import type { UserDataPart } from '../../../src/context/user-data.ts';
 import { CONTEXT, FULL_CONTEXT, SITE } from './context.ts';
-import { amiconfigSections, cloudInitView, ucernvmVariables } from './readers.ts';
+import { amiconfigSections, cloudInitView, ucernvmVariables, writtenNetwork } from './readers.ts';
 
 const SITE_PARTS: UserDataPart[] = [
   {
@@ -20,8 +20,16 @@ const SITE_PARTS: UserDataPart[] = [
     type: 'x-shellscript',
     text: '#!/bin/sh\n[ -e /x ] && evil=1\nkey: value\n',
   },
-  { name: '30-u.ucernvm.ejs', type: 'ucernvm', text: "cvmfs_pac_urls='http://a/wpad;http://b/wpad'\n" },
-  { name: '40-a.amiconfig.ejs', type: 'amiconfig', text: '[cernvm]\nswap_size=off\n[condor]\nuse=no\n' },
+  {
+    name: '30-u.ucernvm.ejs',
+    type: 'ucernvm',
+    text: "# a=comment\nresize_rootfs=on\ncvmfs_pac_urls='http://a/wpad;http://b/wpad'\n",
+  },
+  {
+    name: '40-a.amiconfig.ejs',
+    type: 'amiconfig',
+    text: '[CernVM]\nswap_size=off\n[condor]\nuse=no\n[amiconfig]\nplugins=condor\n',
+  },
 ];
 const withParts = (siteParts: UserDataPart[]) => userDataOf(FULL_CONTEXT, { ...SITE, siteParts });
 
@@ -35,11 +43,12 @@ describe('buildUserData', () => {
     ['with parts of the site', SITE_PARTS],
   ])('has amiconfig see its own sections and nothing of anything else, %s', (_how, parts) => {
     const sections = amiconfigSections(withParts(parts));
-    expect(sections['amiconfig']).toEqual({ plugins: 'cernvm' });
+    expect(sections['amiconfig']).toEqual({ plugins: parts.length === 0 ? 'cernvm' : 'cernvm condor' });
     expect(sections['cernvm']).toEqual({
       organisations: 'alice',
       repositories: 'alice.cern.ch,sft.cern.ch',
-      proxy: 'http://squid.example.org:3128;DIRECT',
+      // It ends in a file that a shell sources.
+      proxy: '"http://squid.example.org:3128;DIRECT"',
       ...(parts.length === 0 ? {} : { swap_size: 'off' }),
     });
     const foreign = Object.keys(sections).filter((name) => !['ucernvm-begin', 'ucernvm-end'].includes(name));
@@ -48,8 +57,8 @@ describe('buildUserData', () => {
 
   it("has µCernVM's boot loader see its variables, semicolons in them and all", () => {
     expect(ucernvmVariables(withParts(SITE_PARTS))).toEqual({
-      RESIZE_ROOTFS: 'off',
-      USEGLIDEINWMS: 'off',
+      RESIZE_ROOTFS: '1',
+      USEGLIDEINWMS: '0',
       CVMFS_HTTP_PROXY: 'http://squid.example.org:3128;DIRECT',
       CVMFS_SERVER: 'http://cvmfs.example.org/cvmfs/@fqrn@',
       CVMFS_TAG: 'cernvm-4.5',
@@ -63,17 +72,18 @@ describe('buildUserData', () => {
     );
     const view = cloudInitView(contextFiles(FULL_CONTEXT, { ...SITE, siteParts }));
     expect(view.parts.map(({ type, name }) => [type, name])).toEqual([
-      ['text/cloud-config', '10-motd.cloud-config.ejs'],
       ['text/cloud-config', 'vmbatch.cfg'],
+      ['text/cloud-config', '10-motd.cloud-config.ejs'],
+      ['text/part-handler', 'vmbatch-handler'],
       ['text/x-shellscript', '20-x.x-shellscript.ejs'],
-      ['text/x-shellscript', 'vmbatch-start'],
+      ['text/x-shellscript', '50-vmbatch'],
       ['text/ucernvm', 'ucernvm'],
       ['text/amiconfig-user-data', 'amiconfig'],
     ]);
-    expect(view.parts[2]?.text).toBe(SITE_PARTS[1]?.text);
+    expect(view.parts[3]?.text).toBe(SITE_PARTS[1]?.text);
     expect(view.configs).toMatchObject([
+      { hostname: 'vmbatch-112-server', users: [], ssh_genkeytypes: ['ed25519'], timezone: 'Europe/Berlin' },
       { motd: 'ü' },
-      { hostname: 'vmbatch-112-server', users: [], ssh_genkeytypes: [], timezone: 'Europe/Berlin' },
     ]);
     expect(view.meta).toEqual({
       'instance-id': '112.server-00112233445566778899aabb',
@@ -97,6 +107,28 @@ describe('buildUserData', () => {
     expect(JSON.stringify([dns, interfaces])).toMatch(/192\.0\.2\.53.*example\.org/);
   });
 
+  it.each([
+    ['eni', [/^iface eth0 inet static$/m, /^ +gateway 2001:db8::1$/m, /route add default gw 192\.0\.2\.1 /]],
+    ['networkd', [/^Name=eth0$/m, /^Gateway=2001:db8::1$/m, /^Gateway=192\.0\.2\.1$/m]],
+    ['sysconfig', [/^DEVICE=eth0$/m, /^IPV6_DEFAULTGW=2001:db8::1$/m, /^GATEWAY=192\.0\.2\.1$/m]],
+    ['netplan', [/set-name: eth0/, /gateway6: 2001:db8::1/, /via: 192\.0\.2\.1/]],
+  ])('has cloud-init write the interface and both gateways for %s', (writer, wanted) => {
+    const text = writtenNetwork(contextFiles(FULL_CONTEXT, SITE), writer, '52:54:00:12:34:56');
+    for (const line of wanted) expect(text).toMatch(line);
+    expect(text).not.toContain('::/64');
+  });
+
+  it('leaves cloud-init nothing to complain about, and the site the last word', () => {
+    const siteParts = SITE_PARTS.map((part) =>
+      part.type === 'cloud-config' ? { ...part, text: '#cloud-config\nhostname: site-wins\n' } : part,
+    );
+    const view = cloudInitView(contextFiles(FULL_CONTEXT, { ...SITE, siteParts }));
+    expect(view.merged).toMatchObject({ hostname: 'site-wins', users: [], timezone: 'Europe/Berlin' });
+    expect(view.logged).toEqual([]);
+    // `users: []` is the documented way to have no default user; schemas before version 23 did not know it.
+    expect(view.problems.filter((text) => !text.endsWith('users: [] is too short'))).toEqual([]);
+  });
+
   it('has cloud-init ask DHCP where there is DHCP', () => {
     const files = contextFiles({ ...CONTEXT, network: { addressing: 'dhcp' } }, SITE);
     expect(cloudInitView(files).interfaces[0]?.subnets).toMatchObject([{ type: 'dhcp4' }]);
@@ -105,13 +137,32 @@ describe('buildUserData', () => {
   it.each([
     ['a shell script without #!', { type: 'x-shellscript', text: 'echo\n' }, /does not begin with #!/],
     ['a cloud-config without its first line', { type: 'cloud-config', text: 'a: 1\n' }, /#cloud-config/],
-    ['a µCernVM part with a section', { type: 'ucernvm', text: 'a=1\n[cernvm]\n' }, /begins with a bracket/],
+    [
+      'a µCernVM part with a section',
+      { type: 'ucernvm', text: 'a=1\n[cernvm]\n' },
+      /in line 2 of its result "\[cernvm\]"/,
+    ],
+    [
+      'a µCernVM part that a shell would execute',
+      { type: 'ucernvm', text: 'a=$(id)\n' },
+      /one shell word or in quotes/,
+    ],
+    [
+      'the mark of µCernVM elsewhere',
+      { type: 'amiconfig', text: '[a]\n[ucernvm-end]\n' },
+      /in a ucernvm part only/,
+    ],
+    ['an option that is indented', { type: 'amiconfig', text: '[a]\n  b=1\n' }, /in the first column/],
     [
       'an amiconfig part without one',
       { type: 'amiconfig', text: 'a=1\n[b]\n' },
-      /does not begin with a \[section\]/,
+      /in line 1 of its result "a=1", allowed: a \[section\] first/,
     ],
-    ['the boundary', { type: 'amiconfig', text: `[a]\n--vmbatch-${CONTEXT.nonce}\n` }, /holds the boundary/],
+    [
+      'the boundary',
+      { type: 'amiconfig', text: `[a]\nb=--vmbatch-${CONTEXT.nonce}\n` },
+      /holds the boundary/,
+    ],
   ] as const)('refuses %s, naming the file', (_what, part, message) => {
     const run = () => withParts([{ name: '50-bad.ejs', ...part }]);
     expect(run).toThrow(/^the site's user-data 50-bad\.ejs /);
@@ -181,5 +232,49 @@ describe('loadSiteParts', () => {
     await expect(loadSiteParts(join(directory, 'absent'), SAMPLE_VARIABLES)).rejects.toThrow(
       /cannot be read \(ENOENT\)/,
     );
+  });
+});
+
+describe('checkSiteTemplates', () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vmbatch-parts-'));
+  });
+  afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+  it('accepts the examples that we ship, one of each type, and they fit', async () => {
+    const parts = await checkSiteTemplates(join(import.meta.dirname, '../../../share/examples/context'));
+    expect(parts.map(({ type }) => type).sort()).toEqual([
+      'amiconfig',
+      'cloud-config',
+      'ucernvm',
+      'x-shellscript',
+    ]);
+    expect(Buffer.byteLength(withParts(parts))).toBeLessThan(6000);
+  });
+
+  it.each([
+    [
+      'cloud-config',
+      '#cloud-config\na: 1\nb: [2\n',
+      /a\.cloud-config\.ejs is no YAML in line \d of its result: /,
+    ],
+    ['cloud-config', '#cloud-config\n- a\n', /a\.cloud-config\.ejs is no YAML mapping of keys and values/],
+    [
+      'cloud-config',
+      '#cloud-config\na: <%= it.nothing.more %>\n',
+      /a\.cloud-config\.ejs: line 2: Cannot read/,
+    ],
+    ['cloud-config', 'a\n<% if (it.vcpus { %>\nb\n<% } %>\n', /a\.cloud-config\.ejs: line 2: \S/],
+    ['cloud-config', 'a\nb\n<% if (true) {\nc\n', /line 3: Could not find matching close tag/],
+    ['x-shellscript', 'echo\n', /a\.x-shellscript\.ejs does not begin with #!/],
+    ['ucernvm', 'a=1\nb=two words\n', /a\.ucernvm\.ejs has in line 2 of its result "b=two words"/],
+    ['amiconfig', '[a]\nb=1 ;c\n', /no blank before ";"/],
+  ])('refuses a broken template of the type %s: %j', async (type, text, message) => {
+    writeFileSync(join(directory, `a.${type}.ejs`), text);
+    await expect(checkSiteTemplates(directory)).rejects.toMatchObject({
+      fault: 'node',
+      message: expect.stringMatching(message),
+    });
   });
 });
