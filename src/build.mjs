@@ -20,7 +20,7 @@ import { compileTemplate } from './compile-template.mjs';
 
 const root = join(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const LIBRARIES = ['commander', 'execa', 'ssh2', 'tmp', 'winston', 'yaml'];
+const LIBRARIES = ['commander', 'ejs', 'execa', 'ssh2', 'tmp', 'winston', 'yaml'];
 
 // Built beside and renamed, so that nobody ever starts half a program.
 const target = resolve(process.argv[2] ?? join(root, 'dist'));
