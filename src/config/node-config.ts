@@ -13,7 +13,7 @@ export type ImageBoot = { type: 'disk' } | KernelBoot;
 
 /** Domain types of libvirt that vmbatch knows. */
 export const HYPERVISOR_TYPES = ['kvm', 'qemu', 'xen'] as const;
-export type HypervisorType = (typeof HYPERVISOR_TYPES)[number];
+type HypervisorType = (typeof HYPERVISOR_TYPES)[number];
 
 /** Who in the guest reads the context disk: our guest service alone (in the image, or in a layer that `image prepare`
  * made), CernVM's start-up scripts, or cloud-init; the latter two start our guest service from the disk. */
@@ -72,7 +72,7 @@ export interface PoolEntry {
   hostname: string | undefined;
 }
 
-export interface StaticNetwork {
+interface StaticNetwork {
   prefixLength: number;
   gateway: string | undefined;
   prefixLength6: number;

@@ -107,7 +107,7 @@ export function word(what: string) {
 
 const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
 const HOST_NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
-export function isHostName(found: string): boolean {
+function isHostName(found: string): boolean {
   return found.length <= 253 && HOST_NAME.test(found);
 }
 export function hostName() {

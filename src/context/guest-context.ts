@@ -76,7 +76,7 @@ export interface GuestExtras {
 }
 
 /** How the guests of one job find each other. */
-export interface GuestPeers {
+interface GuestPeers {
   /** This guest's name among them: the node's. */
   name: string;
   count: number;

@@ -20,7 +20,7 @@ import {
 } from './cernvm.ts';
 
 /** What agents read; the documented limit of EC2 and of CernVM. */
-export const MAX_USER_DATA_BYTES = 16 * 1024;
+const MAX_USER_DATA_BYTES = 16 * 1024;
 
 export const PART_TYPES = ['cloud-config', 'x-shellscript', 'ucernvm', 'amiconfig'] as const;
 export type PartType = (typeof PART_TYPES)[number];

@@ -7,7 +7,7 @@ import { listOfCpus } from './cpus.ts';
 import type { DomainType } from './port.ts';
 
 /** `root` boots, `scratch` is the job's, `cache` outlives it. */
-export type DiskRole = 'root' | 'scratch' | 'cache';
+type DiskRole = 'root' | 'scratch' | 'cache';
 
 export interface DomainDisk {
   /** Absolute path on the node. */
@@ -29,7 +29,7 @@ export type DomainNetwork =
     };
 
 /** What binds the guest to a part of the node; everything may be undefined. */
-export interface DomainTuning {
+interface DomainTuning {
   /** CPUs of the node that the job was given. */
   cpus: readonly number[] | undefined;
   numaNodes: readonly number[] | undefined;

@@ -11,7 +11,7 @@ import { createSparseFile } from './scratch.ts';
 /** As many as guests that a node could ever have at once. */
 const MAX_SLOTS = 512;
 
-export function cacheDirectory(state: string): string {
+function cacheDirectory(state: string): string {
   return join(state, 'cache');
 }
 

@@ -13,27 +13,27 @@ const LAYER = z.object({
   service: z.string(),
   madeAt: z.number(),
 });
-export type Layer = z.infer<typeof LAYER>;
+type Layer = z.infer<typeof LAYER>;
 
 export interface Backing {
   path: string;
   format: 'qcow2' | 'raw';
 }
 
-export interface LayerPaths {
+interface LayerPaths {
   directory: string;
   disk: string;
   manifest: string;
 }
 
 /** Where the layer of an image is on this node. */
-export function layerPaths(state: string, image: string): LayerPaths {
+function layerPaths(state: string, image: string): LayerPaths {
   const directory = join(state, 'layers', image);
   return { directory, disk: join(directory, 'layer.qcow2'), manifest: join(directory, 'layer.json') };
 }
 
 /** The layer of an image; undefined if there is none. */
-export function readLayer(state: string, image: string): Layer | undefined {
+function readLayer(state: string, image: string): Layer | undefined {
   try {
     return LAYER.parse(JSON.parse(readFileSync(layerPaths(state, image).manifest, 'utf8')));
   } catch {
@@ -42,7 +42,7 @@ export function readLayer(state: string, image: string): Layer | undefined {
 }
 
 /** Whether a file is what it was when a layer was made on it. */
-export function isUnchanged(base: Layer['base'], path: string): boolean {
+function isUnchanged(base: Layer['base'], path: string): boolean {
   const stats = statSync(path, { throwIfNoEntry: false });
   return (
     stats !== undefined && base.path === path && stats.size === base.size && stats.mtimeMs === base.mtimeMs

@@ -39,7 +39,7 @@ export function mountsOf(config: Pick<NodeConfig, 'share' | 'mounts'>): GuestCon
 }
 
 /** The tag by which a guest asks for a directory that the hypervisor passes in. */
-export function mountTag(index: number): string {
+function mountTag(index: number): string {
   return `vmbatch${index}`;
 }
 
