@@ -68,7 +68,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   image: {
     load: () => import('./commands/image.ts'),
-    about: 'node: make template images (build-demo)',
+    about: 'node: the catalogue of template images (list, add, verify, prepare, remove, build-demo)',
   },
 };
 

@@ -1,88 +1,291 @@
-// `vmbatch image`: makes the image of the demo guest.
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { VmbatchError } from '../util/errors.ts';
-
-const USAGE = `Usage: vmbatch image build-demo [--out DIR] [--force] [--print]
-
-Makes the small Linux guest that the demo and the tests run jobs in, from Debian packages
-that are fetched but not installed: DIR/{vmlinuz,initrd.img,template.qcow2,manifest.json}.
-Does nothing if the image is up to date.
-
-  --out DIR   where to put it; an existing DIR must hold nothing else.
-              Default: $VMBATCH_CACHE/demo-image, and /var/cache/vmbatch/demo-image without it
-  --force     build again, with the packages that apt offers now
-  --print     print the manifest (JSON) on standard output
-`;
+// vmbatch image list|add|verify|prepare|remove|build-demo: the catalogue of template images
+import { rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { loadNodeConfig, parseNodeConfig } from '../config/node.ts';
+import {
+  CONTEXTUALISATIONS,
+  HYPERVISOR_TYPES,
+  type ImageConfig,
+  type NodeConfig,
+} from '../config/node-config.ts';
+import { editNodeFile, type ImageEntry, withImage, withoutImage } from '../guest/catalogue/edit.ts';
+import { asTable, listImages } from '../guest/catalogue/list.ts';
+import { imagesOn, jobsOn } from '../guest/catalogue/use.ts';
+import { sha256Of, verifyImage } from '../guest/catalogue/verify.ts';
+import { layerPaths, readLayer } from '../guest/layer/backing.ts';
+import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/layer/prepare.ts';
+import { readBackingFile } from '../guest/overlay.ts';
+import { DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { reportError } from '../util/report.ts';
+import { resourcePath } from '../util/resources.ts';
+import { run } from '../util/run.ts';
 
 const DEFAULT_CACHE = '/var/cache/vmbatch';
 
-export interface ImageOptions {
-  help: boolean;
-  directory: string;
-  force: boolean;
-  print: boolean;
-}
-
-/** The command line as a type.
- * @param environment for VMBATCH_CACHE.
- * @throws VmbatchError `job` naming what is wrong and what is allowed. */
-export function parseImageOptions(argv: string[], environment: NodeJS.ProcessEnv): ImageOptions {
-  const refuse = (message: string, cause?: unknown) =>
-    new VmbatchError({ fault: 'job', code: 'usage', message, hint: 'see vmbatch image --help', cause });
-  let parsed: ReturnType<typeof parse>;
-  try {
-    parsed = parse(argv);
-  } catch (error) {
-    throw refuse(`vmbatch image: ${error instanceof Error ? error.message : String(error)}`, error);
-  }
-  const { values, positionals } = parsed;
-  if (values.help !== true && (positionals.length !== 1 || positionals[0] !== 'build-demo')) {
-    const found = positionals.length === 0 ? 'nothing' : `"${positionals.join(' ')}"`;
-    throw refuse(`vmbatch image: found ${found} where "build-demo" is expected`);
-  }
-  if (values.out === '') throw refuse('vmbatch image: --out is empty, it must name a directory');
-  const cache = environment['VMBATCH_CACHE'] || DEFAULT_CACHE;
-  return {
-    help: values.help ?? false,
-    directory: values.out ?? join(cache, 'demo-image'),
-    force: values.force ?? false,
-    print: values.print ?? false,
-  };
-}
-
-function parse(argv: string[]) {
-  return parseArgs({
-    args: argv,
-    allowPositionals: true,
-    options: {
-      out: { type: 'string' },
-      force: { type: 'boolean' },
-      print: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-}
-
 export async function main(argv: string[]): Promise<number> {
-  const options = parseImageOptions(argv, process.env);
-  if (options.help) {
-    process.stdout.write(USAGE);
-    return 0;
+  let exitCode = 0;
+  const program = new Command('vmbatch image').description('the catalogue of template images');
+  const config = () => new Option('--config <FILE>', 'the node file').default(DEFAULT_NODE_FILE);
+
+  program
+    .command('list')
+    .description('the images of the node file, with their layers and the jobs that use them')
+    .addOption(config())
+    .option('--json', 'as JSON')
+    .action((options: { config: string; json?: boolean }) => {
+      const rows = listImages(loadNodeConfig(options.config));
+      process.stdout.write(options.json === true ? `${JSON.stringify(rows, undefined, 2)}\n` : asTable(rows));
+    });
+
+  program
+    .command('add')
+    .description('add an image to the node file, whose other lines stay as they are')
+    .argument('<NAME>')
+    .requiredOption('--path <FILE>', 'the template image')
+    .addOption(config())
+    .addOption(new Option('--format <FORMAT>').choices(['qcow2', 'raw']))
+    .addOption(
+      new Option('--contextualisation <KIND>', 'who in the guest reads the context disk').choices([
+        ...CONTEXTUALISATIONS,
+      ]),
+    )
+    .addOption(
+      new Option('--hypervisors <TYPE...>', 'types it boots with; default: all').choices([
+        ...HYPERVISOR_TYPES,
+      ]),
+    )
+    .option('--kernel <FILE>', 'boot this kernel instead of the boot loader of the image')
+    .option('--initrd <FILE>')
+    .option('--command-line <TEXT>', 'for the kernel')
+    .option('--vcpus <DEFAULT:MAXIMUM>')
+    .option('--memory <DEFAULT:MAXIMUM>', 'such as "2 GiB:16 GiB"')
+    .option('--queues <NAME...>', 'queues whose jobs may use it; default: all')
+    .option('--groups <NAME...>', 'Unix groups whose jobs may use it; default: all')
+    .option('--signed', 'it ends with the signature of a CernVM image, which must hold')
+    .option('--sha256 <HEX>', 'what it must be; default: what it is now')
+    .action(async (name: string, options: AddOptions) => {
+      const entry = await entryOf(options);
+      await editNodeFile(options.config, async (text) => {
+        const changed = withImage(text, options.config, name, entry);
+        const node = parseNodeConfig(changed, options.config);
+        await verifyImage(imageOf(node, name), node.signatures);
+        return changed;
+      });
+      process.stdout.write(`added ${name} to ${options.config}\n`);
+    });
+
+  program
+    .command('verify')
+    .description('compare hash and signature of images with the node file')
+    .argument('[NAME...]', 'default: all')
+    .addOption(config())
+    .action(async (names: string[], options: { config: string }) => {
+      const node = loadNodeConfig(options.config);
+      for (const image of imagesOf(node, names))
+        try {
+          const good = await verifyImage(image, node.signatures);
+          process.stdout.write(
+            good.length === 0
+              ? `${image.name}: is there; nothing to compare with (sha256, signed)\n`
+              : `${image.name}: good: ${good.join(', ')}\n`,
+          );
+        } catch (thrown) {
+          const error = toVmbatchError(thrown, 'node');
+          process.stderr.write(`${reportError(error)}\n`);
+          exitCode = FAULT_OUTCOMES[error.fault].commandExit;
+        }
+    });
+
+  program
+    .command('prepare')
+    .description('put the guest service into layers on images that have no agent, once on each node')
+    .argument('[NAME...]', 'default: those that have a layer already')
+    .addOption(config())
+    .addOption(
+      new Option('--method <METHOD>', 'how to write into the layer; auto: libguestfs where it is installed')
+        .choices(['auto', 'libguestfs', 'e2fsprogs'])
+        .default('auto'),
+    )
+    .option('--force', 'also if the layer is up to date')
+    .action(async (names: string[], options: { config: string; method: PrepareMethod; force?: boolean }) => {
+      const node = loadNodeConfig(options.config);
+      const chosen =
+        names.length > 0
+          ? imagesOf(node, names)
+          : [...node.images.values()].filter(({ name }) => readLayer(node.state, name) !== undefined);
+      if (chosen.length === 0) say('no image has a layer yet: name those that are to have one');
+      for (const image of chosen) await prepare(node, image, options.method, options.force ?? false);
+    });
+
+  program
+    .command('remove')
+    .description('take an image and its layer away; refused while a job uses it')
+    .argument('<NAME>')
+    .addOption(config())
+    .option('--layer', 'the layer only: jobs then stand on the image itself')
+    .option('--delete-file', 'delete the image file too')
+    .action(remove);
+
+  program
+    .command('build-demo')
+    .description('make the small Linux guest that the demo and the tests run jobs in, from Debian packages')
+    .option(
+      '--out <DIR>',
+      `where to put it. Default: $VMBATCH_CACHE/demo-image, else ${DEFAULT_CACHE}/demo-image`,
+    )
+    .option('--force', 'build again, with the packages that apt offers now')
+    .option('--print', 'print the manifest (JSON) on standard output')
+    .action(buildDemo);
+  await program.parseAsync(argv, { from: 'user' });
+  return exitCode;
+}
+
+interface AddOptions {
+  config: string;
+  path: string;
+  format?: string;
+  contextualisation?: string;
+  hypervisors?: string[];
+  kernel?: string;
+  initrd?: string;
+  commandLine?: string;
+  vcpus?: string;
+  memory?: string;
+  queues?: string[];
+  groups?: string[];
+  signed?: boolean;
+  sha256?: string;
+}
+
+/** What was given as it stands in the node file, which is checked as a whole then. */
+async function entryOf(options: AddOptions): Promise<ImageEntry> {
+  const path = resolve(options.path);
+  const { kernel, initrd, commandLine } = options;
+  if ((initrd !== undefined || commandLine !== undefined) && kernel === undefined)
+    throw usage('--initrd and --command-line go with --kernel');
+  const entries: [string, unknown][] = [
+    ['path', path],
+    ['format', options.format],
+    ['sha256', options.sha256 ?? (await hashOf(path))],
+    ['signed', options.signed],
+    ['contextualisation', options.contextualisation],
+    ['hypervisors', options.hypervisors],
+    ['vcpus', limitsOf('--vcpus', options.vcpus, Number)],
+    ['memory', limitsOf('--memory', options.memory, String)],
+    ['queues', options.queues],
+    ['groups', options.groups],
+    [
+      'boot',
+      kernel === undefined
+        ? undefined
+        : {
+            kernel: resolve(kernel),
+            ...(initrd === undefined ? {} : { initrd: resolve(initrd) }),
+            ...(commandLine === undefined ? {} : { command_line: commandLine }),
+          },
+    ],
+  ];
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+}
+
+async function hashOf(path: string): Promise<string> {
+  try {
+    return await sha256Of(path);
+  } catch (error) {
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-absent',
+      message: `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      cause: error,
+    });
   }
-  const { buildDemoImage } = await import('../guest/image/build.ts');
-  const { run } = await import('../util/run.ts');
+}
+
+function limitsOf(option: string, text: string | undefined, convert: (part: string) => unknown) {
+  if (text === undefined) return undefined;
+  const parts = text.split(':');
+  const [first, second] = parts;
+  if (parts.length !== 2 || !first || !second)
+    throw usage(`${option}: found "${text}", allowed: DEFAULT:MAXIMUM`);
+  return { default: convert(first), maximum: convert(second) };
+}
+
+async function prepare(
+  node: NodeConfig,
+  image: ImageConfig,
+  method: PrepareMethod,
+  force: boolean,
+): Promise<void> {
   const started = performance.now();
-  // Progress goes to stderr, so that the manifest can be read from a pipe.
-  const say = (line: string) => process.stderr.write(`vmbatch image: ${line}\n`);
-  const result = await buildDemoImage({
-    directory: options.directory,
-    force: options.force,
-    run,
-    progress: say,
-  });
+  const files = loadServiceFiles(resourcePath);
+  const made = await prepareImage({ run, state: node.state, image, files, method, force, say });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  say(result.built ? `${result.directory} built in ${seconds} s` : `${result.directory} is up to date`);
-  if (options.print) process.stdout.write(`${JSON.stringify(result.manifest, null, 2)}\n`);
-  return 0;
+  process.stdout.write(made ? `${image.name}: prepared in ${seconds} s\n` : `${image.name}: is up to date\n`);
+}
+
+async function remove(
+  name: string,
+  options: { config: string; layer?: boolean; deleteFile?: boolean },
+): Promise<void> {
+  const node = loadNodeConfig(options.config);
+  const image = imageOf(node, name);
+  const jobs = jobsOn(node.state, image);
+  if (jobs.length > 0)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-in-use',
+      message: `image ${name} is in use by ${jobs.length} job${jobs.length === 1 ? '' : 's'}: ${jobs.join(', ')}`,
+      hint: 'take it out of the node file so that no new job gets it, and try again when they are over',
+    });
+  const others = imagesOn(node.images.values(), image.path, name, readBackingFile);
+  if (options.deleteFile === true && others.length > 0)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-in-use',
+      message: `${image.path} is also what ${others.join(', ')} stands on`,
+      hint: 'remove it without --delete-file',
+    });
+  if (options.layer !== true)
+    await editNodeFile(options.config, (text) => withoutImage(text, options.config, name));
+  rmSync(layerPaths(node.state, name).directory, { recursive: true, force: true });
+  if (options.deleteFile === true) rmSync(image.path, { force: true });
+  process.stdout.write(options.layer === true ? `removed the layer of ${name}\n` : `removed ${name}\n`);
+}
+
+function imagesOf(node: NodeConfig, names: readonly string[]): ImageConfig[] {
+  return names.length === 0 ? [...node.images.values()] : names.map((name) => imageOf(node, name));
+}
+
+function imageOf(node: NodeConfig, name: string): ImageConfig {
+  const image = node.images.get(name);
+  if (image === undefined)
+    throw usage(`there is no image ${name}; there is ${[...node.images.keys()].join(', ')}`);
+  return image;
+}
+
+/** Where the demo image goes. */
+export function demoDirectory(out: string | undefined, environment: NodeJS.ProcessEnv): string {
+  if (out === '') throw usage('--out is empty, it must name a directory');
+  return out ?? join(environment['VMBATCH_CACHE'] || DEFAULT_CACHE, 'demo-image');
+}
+
+async function buildDemo(options: { out?: string; force?: boolean; print?: boolean }): Promise<void> {
+  const { buildDemoImage } = await import('../guest/image/build.ts');
+  const directory = demoDirectory(options.out, process.env);
+  const started = performance.now();
+  const result = await buildDemoImage({ directory, force: options.force ?? false, run, progress: say });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  say(result.built ? `${directory} built in ${seconds} s` : `${directory} is up to date`);
+  if (options.print === true) process.stdout.write(`${JSON.stringify(result.manifest, null, 2)}\n`);
+}
+
+/** Progress goes to stderr, so that what was asked for can be read from a pipe. */
+function say(line: string): void {
+  process.stderr.write(`vmbatch image: ${line}\n`);
+}
+
+function usage(message: string): VmbatchError {
+  return new VmbatchError({ fault: 'job', code: 'usage', message, hint: 'see vmbatch image --help' });
 }

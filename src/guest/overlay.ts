@@ -60,3 +60,25 @@ export async function createOverlay(
       hint: 'is qemu-utils installed, and is there room on the disk?',
     });
 }
+
+/** What a qcow2 file stands on, as it is written in it; undefined if nothing, or if it is no qcow2 file. */
+export function readBackingFile(path: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const header = Buffer.alloc(20);
+    if (readSync(fd, header, 0, 20, 0) < 20 || header.readUInt32BE(0) !== QCOW2_MAGIC) return undefined;
+    const [offset, length] = [Number(header.readBigUInt64BE(8)), header.readUInt32BE(16)];
+    // The format allows no longer name.
+    if (offset === 0 || length === 0 || length > 1023) return undefined;
+    const name = Buffer.alloc(length);
+    return name.toString('utf8', 0, readSync(fd, name, 0, length, offset));
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseImageOptions } from '../../src/commands/image.ts';
+import { demoDirectory } from '../../src/commands/image.ts';
 import { type BuildResult, buildDemoImage } from '../../src/guest/image/build.ts';
 import type { ReadyReport } from '../../src/guest/ready.ts';
 import { run } from '../../src/util/run.ts';
@@ -90,7 +90,7 @@ beforeAll(async () => {
   chmodSync(work, 0o755);
   mkdirSync(join(share, 'ready'), { recursive: true });
   chmodSync(join(share, 'ready'), 0o1777);
-  const { directory } = parseImageOptions(['build-demo'], process.env);
+  const directory = demoDirectory(undefined, process.env);
   image = await buildDemoImage({ directory, force: false, run });
   nfs = await startNfsServer({ dir: join(work, 'nfs'), exportPath: share, pseudo: '/share' });
 }, 300_000);

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseImageOptions } from '../../src/commands/image.ts';
+import { demoDirectory } from '../../src/commands/image.ts';
 import { createSparseFile } from '../../src/guest/disk/scratch.ts';
 import { type BuildResult, buildDemoImage } from '../../src/guest/image/build.ts';
 import { afterJobCommand } from '../../src/guest/remote-programs.ts';
@@ -32,7 +32,7 @@ beforeAll(async () => {
   mkdirSync(join(share, 'ready'), { recursive: true });
   chmodSync(join(share, 'ready'), 0o1777);
   createSparseFile(cacheDisk, 64 * 1024 ** 2);
-  const { directory } = parseImageOptions(['build-demo'], process.env);
+  const directory = demoDirectory(undefined, process.env);
   image = await buildDemoImage({ directory, force: false, run });
   nfs = await startNfsServer({ dir: join(work, 'nfs'), exportPath: share, pseudo: '/share' });
 }, 300_000);

@@ -9,31 +9,27 @@ const LAYER = z.object({
   version: z.literal(1),
   /** The image that it stands on, as it was. */
   base: z.object({ path: z.string(), size: z.number(), mtimeMs: z.number() }),
-  /** SHA-256 of the guest service that was put in. */
-  service: z.string(),
+  /** The file beside the manifest: each layer has a name of its own, since jobs may still stand on the one before. */
+  disk: z.string().regex(/^layer-[a-z0-9]+\.qcow2$/),
+  /** SHA-256 of all that was put in. */
+  contents: z.string(),
   madeAt: z.number(),
 });
-type Layer = z.infer<typeof LAYER>;
+export type Layer = z.infer<typeof LAYER>;
 
 export interface Backing {
   path: string;
   format: 'qcow2' | 'raw';
 }
 
-interface LayerPaths {
-  directory: string;
-  disk: string;
-  manifest: string;
-}
-
 /** Where the layer of an image is on this node. */
-function layerPaths(state: string, image: string): LayerPaths {
+export function layerPaths(state: string, image: string) {
   const directory = join(state, 'layers', image);
-  return { directory, disk: join(directory, 'layer.qcow2'), manifest: join(directory, 'layer.json') };
+  return { directory, manifest: join(directory, 'layer.json') };
 }
 
 /** The layer of an image; undefined if there is none. */
-function readLayer(state: string, image: string): Layer | undefined {
+export function readLayer(state: string, image: string): Layer | undefined {
   try {
     return LAYER.parse(JSON.parse(readFileSync(layerPaths(state, image).manifest, 'utf8')));
   } catch {
@@ -42,7 +38,7 @@ function readLayer(state: string, image: string): Layer | undefined {
 }
 
 /** Whether a file is what it was when a layer was made on it. */
-function isUnchanged(base: Layer['base'], path: string): boolean {
+export function isUnchanged(base: Layer['base'], path: string): boolean {
   const stats = statSync(path, { throwIfNoEntry: false });
   return (
     stats !== undefined && base.path === path && stats.size === base.size && stats.mtimeMs === base.mtimeMs
@@ -61,7 +57,7 @@ export function resolveBacking(state: string, image: ImageConfig): Backing {
       message: `image ${image.name}: ${image.path} is not what its layer on this node was made on`,
       hint: `make the layer anew: vmbatch image prepare ${image.name}`,
     });
-  const { disk } = layerPaths(state, image.name);
+  const disk = join(layerPaths(state, image.name).directory, layer.disk);
   try {
     statSync(disk);
   } catch (error) {

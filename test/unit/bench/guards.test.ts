@@ -218,7 +218,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await setTimeout(20);
 }
 
-it('a template that was compiled beforehand gives what EJS gives, and EJS itself is not in the program', () => {
+it('a template that was compiled beforehand gives what EJS gives; EJS itself is there for templates of sites alone', () => {
   const values = [['NAME', `it's & "so" <%= 1 %>`]];
   const data = { values, variables: values, folder: "/srv/it's", requested: [], name: 'x' };
   for (const name of ['context.sh', 'stage-zero.sh']) {
@@ -229,5 +229,7 @@ it('a template that was compiled beforehand gives what EJS gives, and EJS itself
     expect(text).toBe(renderTemplate(name, data, 'sh'));
   }
   const files = readdirSync(program, { recursive: true, encoding: 'utf8' });
-  expect(files.filter((name) => name.includes('ejs'))).toEqual([]);
+  // Not one of our own templates; the compiler is a chunk of its own, which nothing loads that does without.
+  const named = files.filter((name) => name.includes('ejs') && !name.startsWith('share/examples/'));
+  expect(named.filter((name) => !name.endsWith('.LEGAL.txt'))).toEqual(['lib/vendor/ejs.cjs']);
 });
