@@ -28,7 +28,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   check: {
     load: () => import('./commands/check.ts'),
-    about: 'CE: say what is wrong with its set-up (check ce)',
+    about: 'CE and node: say what is wrong with the set-up (check ce, check node)',
   },
   prologue: {
     load: () => import('./commands/prologue.ts'),

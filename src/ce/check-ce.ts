@@ -1,6 +1,6 @@
 // `vmbatch check ce`: the table of what makes a CE's set-up complete.
 import { setMaxListeners } from 'node:events';
-import { type Check, type CheckResult, runChecks } from './check.ts';
+import { type Check, type CheckResult, runChecks } from '../util/check.ts';
 import { CONFIGURATION_CHECKS } from './check-configuration.ts';
 import { DIRECTORY_CHECKS } from './check-directories.ts';
 import { INSTALLATION_CHECKS } from './check-installation.ts';

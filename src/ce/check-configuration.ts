@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { type Block, parseBlocks } from '../arc/ini.ts';
 import { showBytes } from '../arc/text.ts';
 import { findAccount } from '../util/account.ts';
+import { type Check, type Finding, failed, ok, skipped, warning } from '../util/check.ts';
 import { describeRun } from '../util/run.ts';
-import { type Check, type Finding, failed, ok, skipped, warning } from './check.ts';
 import type { CeSite } from './check-site.ts';
 
 /** Ours alone: in any other block they make A-REX refuse to start. */

@@ -1,8 +1,8 @@
 // Checks of A-REX's directories: control directory, session directories, runtime environments.
 import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Check, type Finding, failed, ok, skipped, warning } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
-import { type Check, type Finding, failed, ok, skipped, warning } from './check.ts';
 import { type CeSite, DEFAULT_SESSION_DIRECTORY, obstacle, type Viewer } from './check-site.ts';
 
 const SHARED_TYPES =

@@ -1,9 +1,9 @@
 // Checks of what is installed on a CE: ARC's links to vmbatch, the program behind them, Node, gm-kick, the scan.
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { type Check, type Finding, failed, ok, skipped, warning } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
 import { describeRun } from '../util/run.ts';
-import { type Check, type Finding, failed, ok, skipped, warning } from './check.ts';
 import { type CeSite, obstacle } from './check-site.ts';
 import { findGmKick } from './gm-kick.ts';
 

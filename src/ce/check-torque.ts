@@ -2,8 +2,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { pbsnodes } from '../torque/pbsnodes.ts';
+import { type Check, type Finding, failed, ok, skipped, warning } from '../util/check.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
-import { type Check, type Finding, failed, ok, skipped, warning } from './check.ts';
 import { type CeSite, obstacle } from './check-site.ts';
 import { isAvailable, nodesOfQueue } from './info-nodes.ts';
 

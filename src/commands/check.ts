@@ -1,38 +1,47 @@
-// vmbatch check ce: says what is wrong with the set-up of a CE, and changes nothing.
+// vmbatch check ce|node: says what is wrong with the set-up of a CE or a worker node, and changes nothing.
 import { realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import picocolors from 'picocolors';
-import type { CheckResult, CheckState } from '../ce/check.ts';
-import { checkCe } from '../ce/check-ce.ts';
+import { DEFAULT_MOM_DIRECTORY, DEFAULT_NODE_FILE } from '../node/environment.ts';
+import type { CheckResult, CheckState } from '../util/check.ts';
 import { FAULT_OUTCOMES, VmbatchError } from '../util/errors.ts';
+import { run } from '../util/run.ts';
 
 declare const VMBATCH_VERSION: string;
 
 const HELP = `usage: vmbatch check ce [--config FILE] [--json]
+       vmbatch check node [--config FILE] [--mom-dir DIR] [--json]
 
-Looks at the set-up of this CE: arc.conf, the links in ARC's data directory, TORQUE, directories. Takes seconds,
-changes nothing. As root it sees everything; else it says what it could not see.
+ce: looks at the set-up of this CE: arc.conf, the links in ARC's data directory, TORQUE, directories.
+node: looks at the set-up of this worker node: node file, libvirt, images, network, share, the site's scripts and
+templates (by making what a guest of each image would get), hooks.
+Takes seconds, changes nothing. As root it sees everything; else it says what it could not see.
 
-  --config FILE   arc.conf, or the file that A-REX makes of it. Default: $ARC_CONFIG, else /etc/arc.conf
+  --config FILE   ce: arc.conf, or the file that A-REX makes of it. Default: $ARC_CONFIG, else /etc/arc.conf
+                  node: the node file. Default: ${DEFAULT_NODE_FILE}
+  --mom-dir DIR   the mom's mom_priv. Default: ${DEFAULT_MOM_DIRECTORY}
   --json          one JSON object, for programs
 
-Exit codes: 0 nothing has failed (there may be warnings), ${FAULT_OUTCOMES.site.commandExit} something has.
+Exit codes: 0 nothing has failed (there may be warnings); something has: ${FAULT_OUTCOMES.site.commandExit} on a CE, ${FAULT_OUTCOMES.node.commandExit} on a node.
 `;
 
 export async function main(argv: string[]): Promise<number> {
-  const { file, json, help } = parse(argv);
+  const { what, file, momDirectory, json, help } = parse(argv);
   if (help) {
     process.stdout.write(HELP);
     return 0;
   }
   const version = typeof VMBATCH_VERSION === 'string' ? VMBATCH_VERSION : 'development';
-  const results = await checkCe({
-    file,
-    installation: dirname(realpathSync(process.argv[1] ?? '.')),
-    version,
-    environment: process.env,
-  });
+  const results =
+    what === 'node'
+      ? await (await import('../node/check-node.ts')).checkNode({ configFile: file, momDirectory, run })
+      : await (await import('../ce/check-ce.ts')).checkCe({
+          file,
+          installation: dirname(realpathSync(process.argv[1] ?? '.')),
+          version,
+          environment: process.env,
+        });
   const isOk = results.every(({ state }) => state !== 'failed');
   if (json) process.stdout.write(`${JSON.stringify({ version, configuration: file, ok: isOk, results })}\n`);
   else {
@@ -42,19 +51,29 @@ export async function main(argv: string[]): Promise<number> {
       renderChecks(results, { width, colours: isTTY === true && picocolors.isColorSupported }),
     );
   }
-  return isOk ? 0 : FAULT_OUTCOMES.site.commandExit;
+  return isOk ? 0 : FAULT_OUTCOMES[what === 'node' ? 'node' : 'site'].commandExit;
 }
 
-function parse(argv: string[]): { file: string; json: boolean; help: boolean } {
+function parse(argv: string[]): {
+  what: 'ce' | 'node';
+  file: string;
+  momDirectory: string;
+  json: boolean;
+  help: boolean;
+} {
   const refuse = (message: string) =>
     new VmbatchError({ fault: 'site', code: 'usage', message, hint: 'see vmbatch check --help' });
-  let parsed: { values: { config?: string; json?: boolean; help?: boolean }; positionals: string[] };
+  let parsed: {
+    values: { config?: string; 'mom-dir'?: string; json?: boolean; help?: boolean };
+    positionals: string[];
+  };
   try {
     parsed = parseArgs({
       args: argv,
       allowPositionals: true,
       options: {
         config: { type: 'string' },
+        'mom-dir': { type: 'string' },
         json: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -64,10 +83,14 @@ function parse(argv: string[]): { file: string; json: boolean; help: boolean } {
   }
   const { values, positionals } = parsed;
   const help = values.help ?? false;
-  if (!help && positionals.join(' ') !== 'ce')
-    throw refuse(`vmbatch check: found ${JSON.stringify(positionals.join(' '))}, must be "ce"`);
+  const what = positionals.join(' ');
+  if (!help && what !== 'ce' && what !== 'node')
+    throw refuse(`vmbatch check: found ${JSON.stringify(what)}, must be "ce" or "node"`);
+  const byDefault = what === 'node' ? DEFAULT_NODE_FILE : process.env['ARC_CONFIG'] || '/etc/arc.conf';
   return {
-    file: values.config ?? (process.env['ARC_CONFIG'] || '/etc/arc.conf'),
+    what: what === 'node' ? 'node' : 'ce',
+    file: values.config ?? byDefault,
+    momDirectory: values['mom-dir'] ?? DEFAULT_MOM_DIRECTORY,
     json: values.json ?? false,
     help,
   };

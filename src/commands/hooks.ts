@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadNodeConfig } from '../config/node.ts';
-import { DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { DEFAULT_MOM_DIRECTORY, DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { installHooks } from '../node/hooks.ts';
 
 export async function main(argv: string[]): Promise<number> {
@@ -11,7 +11,7 @@ export async function main(argv: string[]): Promise<number> {
     .command('install')
     .description('put prologue, epilogue and job starter in place, with the paths of this installation')
     .option('--config <FILE>', 'the node file', DEFAULT_NODE_FILE)
-    .option('--mom-dir <DIR>', "the mom's mom_priv", '/var/spool/torque/mom_priv')
+    .option('--mom-dir <DIR>', "the mom's mom_priv", DEFAULT_MOM_DIRECTORY)
     .option('--job-starter <FILE>', 'where the job starter goes', '/usr/local/libexec/vmbatch-job-starter')
     .action((options: { config: string; momDir: string; jobStarter: string }) => {
       const configFile = resolve(options.config);
@@ -27,7 +27,8 @@ export async function main(argv: string[]): Promise<number> {
       process.stdout.write(
         `${written.map((path) => `wrote ${path}\n`).join('')}` +
           `these lines belong into ${join(resolve(options.momDir), 'config')}; then restart pbs_mom with -p:\n` +
-          `  $job_starter ${jobStarter}\n  $prologalarm 300\n`,
+          `  $job_starter ${jobStarter}\n  $prologalarm 300\n` +
+          `'vmbatch check node' says whether a guest could be started here\n`,
       );
     });
   await program.parseAsync(argv, { from: 'user' });

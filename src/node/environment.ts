@@ -9,6 +9,7 @@ import { type Log, NO_LOG, openLog } from '../util/log.ts';
 import { run } from '../util/run.ts';
 
 export const DEFAULT_NODE_FILE = '/etc/vmbatch/node.yaml';
+export const DEFAULT_MOM_DIRECTORY = '/var/spool/torque/mom_priv';
 
 /** What stands before a hook's own arguments, which may look like options. */
 export interface HookOptions {

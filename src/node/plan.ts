@@ -9,6 +9,7 @@ import type { ResolvedGuestRequest } from '../guest/request.ts';
 import { filesystemsOf, mountsOf } from '../guest/share/mounts.ts';
 import { type DomainDescription, type DomainDisk, guestDiskNames } from '../hypervisor/domain-xml.ts';
 import type { Account } from '../util/account.ts';
+import { VmbatchError } from '../util/errors.ts';
 import type { NodeFacts } from './steps/step.ts';
 
 export interface PlanRequest {
@@ -46,8 +47,17 @@ export interface GuestPlan {
 /** Where a guest has the disk with CernVM-FS's cache. */
 const CACHE_PATH = '/var/lib/cvmfs';
 
+/** @throws VmbatchError `node` (`image-hypervisor`): the image is not for the type that this node has */
 export function planGuest(plan: PlanRequest): GuestPlan {
   const { config, jobId, request, files, facts } = plan;
+  const { hypervisors } = request.image;
+  if (!hypervisors.includes(facts.type))
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'image-hypervisor',
+      message: `image ${request.imageName} is for ${hypervisors.join(', ')}, and this node has ${facts.type}`,
+      hint: 'add the type to the hypervisors of the image in the node file if it boots there',
+    });
   const network = planNetwork(config.network, plan.leases, jobId, facts.filterSupported);
   const domain = planDomain(plan, network);
   const context: GuestContext = {

@@ -24,6 +24,8 @@ import { siteDomainTemplate } from './steps/domain.ts';
 export interface PreviewOptions {
   /** The batch script. */
   script: string;
+  /** Instead of a script's: a job that asks for nothing but this image, and may use it. */
+  image?: string;
   configFile: string;
   /** Undefined: what the script's `#PBS -q` says, else the node's first queue. */
   queue: string | undefined;
@@ -65,10 +67,12 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
   const { say } = options;
   const jobId = checkJobId(options.jobId);
   const config = readConfig(options);
-  const script = readScript(options.script);
+  const chosen = options.image === undefined ? undefined : config.images.get(options.image);
+  const script = chosen === undefined ? readScript(options.script) : `#VMBATCH image=${chosen.name}\n`;
   const header = pbsHeader(script);
-  const account = await chooseAccount(options);
-  const queue = options.queue ?? header.queue ?? config.queues[0] ?? '';
+  const account = chosen === undefined ? await chooseAccount(options) : SAMPLE_ACCOUNT;
+  const allowed = chosen?.queues?.find((name) => config.queues.includes(name));
+  const queue = options.queue ?? header.queue ?? allowed ?? config.queues[0] ?? '';
   if (!config.queues.includes(queue))
     say(
       `queue ${queue} is not served by this node (${config.queues.join(', ')}): its jobs would get no guest`,
@@ -76,7 +80,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
   const request = resolveGuestRequest(parseGuestRequest(script, options.script), config, {
     ppn: header.ppn,
     queue,
-    groups: [account.group, ...account.groups.map(({ name }) => name)],
+    groups: [account.group, ...account.groups.map(({ name }) => name), ...(chosen?.groups ?? [])],
   });
   const paths = jobPaths(config.state, jobId);
   const entry = config.network.static?.pool[0];

@@ -14,9 +14,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
-import { type CheckResult, type CheckState, runChecks } from '../../../src/ce/check.ts';
 import { CE_CHECKS } from '../../../src/ce/check-ce.ts';
 import { type CeSiteOptions, openCeSite } from '../../../src/ce/check-site.ts';
+import { type CheckResult, type CheckState, runChecks } from '../../../src/util/check.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
 

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { CE_CHECKS } from '../../../src/ce/check-ce.ts';
+import { main, renderChecks } from '../../../src/commands/check.ts';
 import {
   type Check,
   type CheckResult,
@@ -12,9 +14,7 @@ import {
   runChecks,
   skipped,
   warning,
-} from '../../../src/ce/check.ts';
-import { CE_CHECKS } from '../../../src/ce/check-ce.ts';
-import { main, renderChecks } from '../../../src/commands/check.ts';
+} from '../../../src/util/check.ts';
 import { VmbatchError } from '../../../src/util/errors.ts';
 
 const GUIDE = join(import.meta.dirname, '../../../docs/ce.md');
@@ -158,7 +158,7 @@ describe('vmbatch check', () => {
     expect(described).toEqual(expect.arrayContaining(CE_CHECKS.map(({ name }) => name)));
   });
 
-  it.each([[[]], [['node']], [['ce', 'more']], [['ce', '--jsn']]])(
+  it.each([[[]], [['both']], [['ce', 'more']], [['ce', '--jsn']]])(
     'refuses the arguments %j',
     async (argv) => {
       await expect(main(argv)).rejects.toMatchObject({ fault: 'site', code: 'usage' });

@@ -3,7 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parseDocument } from 'yaml';
 import { BUILT_IN_DEFAULTS, loadNodeConfig, parseNodeConfig } from '../../../src/config/node.ts';
+import { allowedKeys } from '../../../src/config/node-schema.ts';
 import { formatError, VmbatchError } from '../../../src/util/errors.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -102,39 +104,31 @@ describe('loadNodeConfig', () => {
   });
 });
 
+it('the example shows every key of the schema', () => {
+  const example = readFileSync(join(ROOT, 'share/examples/node.yaml'), 'utf8');
+  const below = (path: PropertyKey[]): string[] =>
+    allowedKeys(path).flatMap((key) => [
+      key,
+      ...(path.length > 3
+        ? []
+        : [...below([...path, key]), ...below([...path, key, 'demo']), ...below([...path, key, 0])]),
+    ]);
+  const keys = [...new Set(below([]))];
+  expect(keys).toEqual(
+    expect.arrayContaining(['queues', 'command_line', 'address6', 'heartbeat', 'hs06', 'server']),
+  );
+  const written = (key: string) => new RegExp(`(^|[{,#]|- \\{) *${key}:`, 'm').test(example);
+  expect(keys.filter((key) => !written(key))).toEqual([]);
+});
+
 describe('parseNodeConfig', () => {
   it('assumes exactly the built-in defaults for keys that are left out', () => {
-    const given = BUILT_IN_DEFAULTS;
-    const written = `
-state: ${given.state}
-log: ${given.log}
-hypervisor: { type: ${given['hypervisor.type']}, uri: ${given['hypervisor.uri']} }
-queues: [vmalice]
-images:
-  demo:
-    path: /images/demo.qcow2
-    format: ${given['images.*.format']}
-    contextualisation: ${given['images.*.contextualisation']}
-    boot: ${given['images.*.boot']}
-    vcpus: { default: ${given['images.*.vcpus.default']}, maximum: ${given['images.*.vcpus.maximum']} }
-    memory: { default: ${given['images.*.memory.default']}, maximum: ${given['images.*.memory.maximum']} }
-default_image: demo
-network: { type: ${given['network.type']}, addressing: ${given['network.addressing']} }
-share:
-  type: nfs
-  server: 10.0.2.2:/share
-  path: /shared
-  version: ${given['share.version']}
-  port: ${given['share.port']}
-ready_directory: /shared/.vmbatch/ready
-disk: { free_floor: ${given['disk.free_floor']} }
-timeouts:
-  ready: ${given['timeouts.ready']}
-  virsh: ${given['timeouts.virsh']}
-  ssh_connect: ${given['timeouts.ssh_connect']}
-  epilogue: ${given['timeouts.epilogue']}
-  reconnect: ${given['timeouts.reconnect']}
-`;
+    const document = parseDocument(MINIMAL);
+    for (const [key, value] of Object.entries(BUILT_IN_DEFAULTS))
+      if (!key.includes(' ')) document.setIn(key.replace('*', 'demo').split('.'), value);
+    document.setIn(['default_image'], 'demo');
+    document.setIn(['ready_directory'], '/shared/.vmbatch/ready');
+    const written = String(document);
     const assumed = parseNodeConfig(MINIMAL, 'node.yaml');
     expect(parseNodeConfig(written, 'node.yaml')).toEqual(assumed);
     expect(assumed.disk.freeFloorBytes).toBe(1024 ** 3);

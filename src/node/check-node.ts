@@ -1,0 +1,252 @@
+// `vmbatch check node`: the table of what a worker node needs before a job depends on it.
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { formatSize } from '../config/units.ts';
+import { resolveBacking } from '../guest/layer/backing.ts';
+import { checkTemplateImage } from '../guest/overlay.ts';
+import { checkShare, openShareGuard } from '../guest/share/guard.ts';
+import { type Check, type CheckResult, type Finding, failed, ok, runChecks, warning } from '../util/check.ts';
+import { errnoOf, toVmbatchError } from '../util/errors.ts';
+import type { Run } from '../util/run.ts';
+import { openHypervisor } from './environment.ts';
+import { previewGuest } from './preview.ts';
+
+export interface NodeSiteOptions {
+  configFile: string;
+  /** The mom's `mom_priv`. */
+  momDirectory: string;
+  run: Run;
+}
+
+interface NodeSite extends NodeSiteOptions {
+  config: () => NodeConfig;
+}
+
+/** For all rows together; more than a share that hangs takes by default. */
+const DEADLINE_MS = 40_000;
+
+/** In the order in which an admin would set things up; a row stands after those that it needs. */
+export const NODE_CHECKS: readonly Check<NodeSite>[] = [
+  {
+    name: 'node-file',
+    about: 'Can the node file be read, and is everything in it allowed?',
+    check({ config, configFile }) {
+      const { queues, images } = config();
+      return ok(`${configFile}: ${counted(queues.length, 'queue')}, ${counted(images.size, 'image')}`);
+    },
+  },
+  {
+    name: 'programs',
+    about: 'Are the programs there that the hooks start?',
+    async check({ run }) {
+      const wanted = [
+        ['virsh', 'libvirt-clients'],
+        ['qemu-img', 'qemu-utils'],
+      ] as const;
+      const findings: Finding[] = [];
+      for (const [program, debian] of wanted) {
+        const { notFound } = await run(program, ['--version'], { timeoutMs: 10_000 });
+        if (notFound) findings.push(failed(`${program} is not installed`, `apt-get install ${debian}`));
+      }
+      return findings.length > 0 ? findings : ok(wanted.map(([program]) => program).join(', '));
+    },
+  },
+  {
+    name: 'state',
+    about: 'Can records and disks be kept, and is there room for them?',
+    needs: ['node-file'],
+    check({ config }) {
+      const { state, disk } = config();
+      const existing = nearestDirectory(state);
+      accessSync(existing, constants.W_OK);
+      const { bavail, bsize } = statfsSync(existing);
+      const free = bavail * bsize;
+      if (free < disk.freeFloorBytes)
+        return failed(
+          `${state}: ${toMiB(free)} are free, disk.free_floor is ${formatSize(disk.freeFloorBytes)}`,
+          'no job starts here until there is more room, or the floor is lower',
+        );
+      return ok(`${state}: ${toMiB(free)} are free`);
+    },
+  },
+  {
+    name: 'hypervisor',
+    about: 'Does libvirt answer?',
+    needs: ['node-file', 'programs'],
+    async check({ config }) {
+      const { hypervisor } = config();
+      const domains = await openHypervisor(hypervisor.uri, 10_000).list();
+      return ok(`${hypervisor.uri} answers: ${counted(domains.length, 'domain')}`);
+    },
+  },
+  {
+    name: 'images',
+    about: 'Are the files of each image there, of the format that they should have, with a layer that fits?',
+    needs: ['node-file'],
+    check({ config }) {
+      const { images, state } = config();
+      return [...images.values()].flatMap((image) =>
+        findingOf(() => {
+          checkTemplateImage(image.name, image.path, image.format);
+          const { path } = resolveBacking(state, image);
+          if (image.boot.type === 'kernel')
+            for (const file of [image.boot.kernel, image.boot.initrd]) accessSync(file, constants.R_OK);
+          return ok(`${image.name}: ${path}`);
+        }),
+      );
+    },
+  },
+  {
+    name: 'network',
+    about: 'Is the network there that guests are put on, and can its addresses be locked?',
+    needs: ['node-file'],
+    async check({ config, run }) {
+      const { network, hypervisor } = config();
+      if (network.type === 'user') return ok("QEMU's user network");
+      const problems: Finding[] = [];
+      const name = network.name ?? '';
+      if (network.type === 'bridge' && !existsSync(join('/sys/class/net', name, 'bridge')))
+        problems.push(
+          failed(
+            `there is no bridge ${name} on this node`,
+            'ip link add NAME type bridge, or correct network.name',
+          ),
+        );
+      if (network.type === 'libvirt') {
+        const info = await run('virsh', ['-c', hypervisor.uri, 'net-info', '--', name], {
+          timeoutMs: 10_000,
+        });
+        if (info.exitCode !== 0 || !/^Active:\s+yes$/m.test(info.stdout))
+          problems.push(
+            failed(
+              `libvirt has no active network ${name}`,
+              `virsh net-start ${name}, or correct network.name`,
+            ),
+          );
+      }
+      const locks = nearestDirectory(network.lockDirectory);
+      try {
+        accessSync(locks, constants.W_OK);
+      } catch {
+        problems.push(
+          failed(
+            `${locks} cannot be written to`,
+            'locks of addresses are made there; on a share, export it without root_squash',
+          ),
+        );
+      }
+      const pool = network.static === undefined ? '' : `, ${network.static.pool.length} addresses`;
+      return problems.length > 0 ? problems : ok(`${network.type} ${name}, ${network.addressing}${pool}`);
+    },
+  },
+  {
+    name: 'share',
+    about: 'Is the share mounted, and does it answer?',
+    needs: ['node-file'],
+    async check({ config }) {
+      const { share, timeouts, readyChannel, readyDirectory } = config();
+      const guard = openShareGuard(share.path, timeouts.shareMs);
+      try {
+        await checkShare(guard, share.path, share.path);
+        if (readyChannel === 'file' && !(await guard.exists(readyDirectory)))
+          return warning(
+            `${share.path} answers; ${readyDirectory} is not there yet`,
+            'the first job makes it, if root may write on the share',
+          );
+        return ok(`${share.path} answers`);
+      } finally {
+        guard.close();
+      }
+    },
+  },
+  {
+    name: 'guests',
+    about:
+      "Could a guest of each image be made: the site's scripts, user-data and domain templates, sizes, types?",
+    needs: ['node-file'],
+    async check({ config, configFile }) {
+      const findings: Finding[] = [];
+      for (const { name } of config().images.values())
+        findings.push(
+          ...(await asyncFindingOf(async () => {
+            const { plan } = await previewGuest({
+              ...{ script: '', configFile, queue: undefined, user: undefined, jobId: '1.check', keys: false },
+              image: name,
+              say: () => undefined,
+            });
+            return ok(`${name}: a ${plan.domain.type} guest with ${counted(plan.domain.vcpus, 'cpu')}`);
+          })),
+        );
+      return findings;
+    },
+  },
+  {
+    name: 'hooks',
+    about: 'Are prologue, epilogue and job starter those of this node file?',
+    needs: ['node-file'],
+    check({ configFile, momDirectory }) {
+      const advice = 'vmbatch hooks install';
+      return ['prologue', 'epilogue'].map((name) => {
+        const path = join(momDirectory, name);
+        let text: string;
+        try {
+          text = readFileSync(path, 'utf8');
+        } catch (error) {
+          return warning(`${path} cannot be read (${errnoOf(error)})`, advice);
+        }
+        if (!text.includes("Put in place by 'vmbatch hooks install'"))
+          return warning(`${path} is not from vmbatch`, `${advice}, or call ours from it`);
+        if (!text.includes(configFile)) return warning(`${path} was installed for another node file`, advice);
+        const { mode, uid } = statSync(path);
+        if (uid !== 0 || (mode & 0o022) !== 0)
+          return failed(`${path} may be written to by others than root: the mom does not run it`, advice);
+        return ok(path);
+      });
+    },
+  },
+];
+
+/** Looks at everything; changes nothing. */
+export function checkNode(options: NodeSiteOptions): Promise<CheckResult[]> {
+  let config: NodeConfig | undefined;
+  return runChecks(
+    NODE_CHECKS,
+    {
+      ...options,
+      config() {
+        config ??= loadNodeConfig(options.configFile);
+        return config;
+      },
+    },
+    DEADLINE_MS,
+  );
+}
+
+function findingOf(look: () => Finding): Finding {
+  try {
+    return look();
+  } catch (thrown) {
+    return toFinding(thrown);
+  }
+}
+
+async function asyncFindingOf(look: () => Promise<Finding>): Promise<Finding[]> {
+  try {
+    return [await look()];
+  } catch (thrown) {
+    return [toFinding(thrown)];
+  }
+}
+
+function toFinding(thrown: unknown): Finding {
+  const { message, hint } = toVmbatchError(thrown, 'node');
+  return failed(message, hint ?? 'see the message');
+}
+
+function nearestDirectory(path: string): string {
+  return existsSync(path) || path === '/' ? path : nearestDirectory(dirname(path));
+}
+
+const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+const toMiB = (bytes: number) => `${Math.floor(bytes / 1024 ** 2)} MiB`;

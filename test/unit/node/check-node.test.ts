@@ -1,0 +1,152 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { checkNode, NODE_CHECKS } from '../../../src/node/check-node.ts';
+import type { CheckResult } from '../../../src/util/check.ts';
+import { type Run, type RunResult, run } from '../../../src/util/run.ts';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vmbatch-check-node-'));
+  for (const name of ['share/.vmbatch/ready', 'mom', 'context'])
+    mkdirSync(join(folder, name), { recursive: true });
+  writeFileSync(join(folder, 'template.qcow2'), Buffer.from('514649fb00000003', 'hex'));
+  for (const name of ['prologue', 'epilogue'])
+    writeFileSync(
+      join(folder, 'mom', name),
+      `#!/bin/sh\n# Put in place by 'vmbatch hooks install'\nconfig=${folder}/node.yaml\n`,
+      { mode: 0o500 },
+    );
+  delete process.env['LIBVIRT_DEFAULT_URI'];
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const ANSWER: RunResult = {
+  ...{ command: '', exitCode: 0, signal: undefined, stdout: '', stderr: '', timedOut: false },
+  ...{ cancelled: false, notFound: false, seconds: 0 },
+};
+
+interface Given {
+  extra?: string;
+  image?: string;
+  network?: string;
+  /** Programs that are not installed. */
+  missing?: string[];
+  netInfo?: string;
+}
+
+async function check({ extra = '', image = '', network = 'user', missing = [], netInfo = '' }: Given = {}) {
+  const configFile = join(folder, 'node.yaml');
+  writeFileSync(
+    configFile,
+    `queues: [vmalice]
+state: ${folder}/state
+images: { demo: { path: ${folder}/template.qcow2, ${image} } }
+network: { type: ${network} }
+share: { type: nfs, server: "10.0.2.2:/share", path: ${folder}/share }
+hypervisor: { type: qemu, uri: "qemu:///session?socket=${folder}/none" }
+disk: { free_floor: 1 MiB }
+${extra}
+`,
+  );
+  const pretend: Run = async (file, args, options) => {
+    if (missing.includes(file)) return { ...ANSWER, exitCode: undefined, notFound: true };
+    if (args.includes('net-info')) return { ...ANSWER, stdout: netInfo };
+    return run(file, args, options);
+  };
+  const results = await checkNode({ configFile, momDirectory: join(folder, 'mom'), run: pretend });
+  return (name: string): CheckResult => {
+    const own = results.filter((result) => result.check === name);
+    return own.find(({ state }) => state !== 'ok') ?? own[0] ?? expect.fail(`no row ${name}`);
+  };
+}
+
+describe('vmbatch check node', () => {
+  it('finds nothing wrong where all is there, but for the hypervisor that does not answer', async () => {
+    const row = await check();
+    for (const { name } of NODE_CHECKS)
+      expect([name, row(name).state]).toEqual([name, name === 'hypervisor' ? 'failed' : 'ok']);
+    expect(row('guests').found).toBe('demo: a qemu guest with 1 cpu');
+    expect(row('node-file').found).toBe(`${folder}/node.yaml: 1 queue, 1 image`);
+  });
+
+  it("finds a mistake in the site's user-data, with file and line", async () => {
+    writeFileSync(join(folder, 'context/10-own.cloud-config.ejs'), 'fine: 1\nbroken: <%= it.nonsense.x %>\n');
+    const guests = (await check({ extra: `context: { templates: ${folder}/context }` }))('guests');
+    expect(guests.state).toBe('failed');
+    expect(guests.found).toContain('10-own.cloud-config.ejs');
+    expect(guests.found).toMatch(/line 2/);
+  });
+
+  it('finds a mistake in an own domain template, and a script that is not there', async () => {
+    mkdirSync(join(folder, 'domain'));
+    writeFileSync(join(folder, 'domain/domain-qemu.xml.ejs'), '<domain><%= it.nope.x %></domain>\n');
+    const row = await check({ extra: `context: { prolog: ${folder}/none.sh }` });
+    expect(row('guests').found).toContain('none.sh');
+    writeFileSync(join(folder, 'node.yaml'), '');
+    const other = await check({ extra: '' });
+    expect(other('guests').state).toBe('ok');
+  });
+
+  it.each<[string, string, Given, RegExp]>([
+    ['an image that is not there', 'images', { image: 'format: raw' }, /the node file says raw/],
+    [
+      'a kernel that is not there',
+      'images',
+      { image: 'boot: { kernel: /none/vmlinuz, initrd: /none/initrd }' },
+      /\/none\/vmlinuz/,
+    ],
+    [
+      'an image for another hypervisor',
+      'guests',
+      { image: 'hypervisors: [xen]' },
+      /is for xen, and this node has qemu/,
+    ],
+    [
+      'a bridge that is not there',
+      'network',
+      { network: 'bridge, name: vmb-none' },
+      /there is no bridge vmb-none/,
+    ],
+    [
+      'a libvirt network that is not active',
+      'network',
+      { network: 'libvirt, name: guests', netInfo: 'Name: guests\nActive:         no\n' },
+      /no active network guests/,
+    ],
+    ['a program that is missing', 'programs', { missing: ['qemu-img'] }, /qemu-img is not installed/],
+    ['too little room', 'state', { extra: '', image: '' }, /are free/],
+  ])('finds %s', async (_name, row, given, found) => {
+    const result = (await check(given))(row);
+    expect(result.found).toMatch(found);
+    expect(result.state).toBe(row === 'state' ? 'ok' : 'failed');
+  });
+
+  it('says what is wrong with hooks', async () => {
+    const prologue = join(folder, 'mom/prologue');
+    chmodSync(prologue, 0o777);
+    expect((await check())('hooks')).toMatchObject({
+      state: 'failed',
+      found: expect.stringContaining('may be written to by others'),
+    });
+    writeFileSync(prologue, '#!/bin/sh\n');
+    expect((await check())('hooks').found).toContain('is not from vmbatch');
+    rmSync(prologue);
+    expect((await check())('hooks')).toMatchObject({ state: 'warning', advice: 'vmbatch hooks install' });
+  });
+
+  it('says that the share is not there', async () => {
+    rmSync(join(folder, 'share'), { recursive: true });
+    expect((await check())('share')).toMatchObject({
+      state: 'failed',
+      found: expect.stringContaining('cannot be used'),
+    });
+  });
+
+  it('allows an image that only some queues and groups may use', async () => {
+    const row = await check({ image: 'queues: [vmalice], groups: [vmb-some-group]' });
+    expect(row('guests')).toMatchObject({ state: 'ok' });
+  });
+});
