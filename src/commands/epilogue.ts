@@ -1,6 +1,7 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { parseRank, peerJobId } from '../guest/peers.ts';
 import { releaseKept } from '../node/debug/kept.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
@@ -27,8 +28,9 @@ export async function main(argv: string[]): Promise<number> {
     return 0;
   }
   exitUnlessDecided(FAULT_OUTCOMES.node.commandExit);
-  const { configFile, state, rest } = takeHookOptions(argv);
-  const hook = parseEpilogueArguments(rest);
+  const { configFile, state, rest, peer } = takeHookOptions(argv);
+  const given = parseEpilogueArguments(rest);
+  const hook = peer === undefined ? given : { ...given, jobId: peerJobId(given.jobId, parseRank(peer.rank)) };
   const known = existsSync(jobPaths(state, hook.jobId).directory);
   const config = readConfig(configFile, known);
   // A job that has a record had a guest, whatever the node file says of its queue by now.

@@ -1,9 +1,10 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { parseRank, peerJobId } from '../guest/peers.ts';
 import { startTicksOf } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
-import { startGuest } from '../node/prologue.ts';
+import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
 import { noteRefusal } from '../node/refusal-note.ts';
 import {
@@ -14,8 +15,13 @@ import {
 } from '../torque/hook-arguments.ts';
 import { findAccount } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { readForeignFile } from '../util/files.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
 import { run } from '../util/run.ts';
+
+/** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
+const PEER_LIMIT_MS = 600_000;
+const MAX_NODE_FILE_BYTES = 1024 * 1024;
 
 const HELP = `usage: vmbatch prologue [--config FILE] [--state DIR] JOBID USER GROUP NAME RESOURCES QUEUE ACCOUNT SCRIPT
 
@@ -38,8 +44,10 @@ export async function main(argv: string[]): Promise<number> {
     over.abort(new VmbatchError({ fault: 'job', code, message }));
   });
   try {
-    const { configFile, state, rest } = takeHookOptions(argv);
-    const hook = parsePrologueArguments(rest);
+    const { configFile, state, rest, peer } = takeHookOptions(argv);
+    const given = parsePrologueArguments(rest);
+    const isPeer = peer?.isStart === false;
+    const hook = isPeer ? { ...given, jobId: given.jobId.replace(/\.node[0-9]+$/, '') } : given;
     const config = readConfig(configFile, state, hook.queue);
     if (config === undefined || !config.queues.includes(hook.queue)) return 0;
     if (config.state !== state)
@@ -49,7 +57,14 @@ export async function main(argv: string[]): Promise<number> {
         message: `the hooks were installed for state: ${state}, the node file says ${config.state}`,
         hint: 'run vmbatch hooks install again',
       });
-    await start(config, hook, over.signal);
+    if (peer?.isStart === true) await startParallel(config, hook, parseRank(peer.rank), argv);
+    else
+      await start(
+        config,
+        hook,
+        over.signal,
+        peer === undefined ? undefined : { rank: parseRank(peer.rank), configFile },
+      );
     return 0;
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
@@ -71,17 +86,65 @@ function readConfig(file: string, state: string, queue: string): NodeConfig | un
   }
 }
 
+function readNodeFile(path: string): string {
+  return (
+    readForeignFile(path, { maxBytes: MAX_NODE_FILE_BYTES, ownerUid: 0 }, 'node')?.toString('latin1') ?? ''
+  );
+}
+
 /** The user is not known to this node: nobody to tell. */
 async function noteFor({ user, script }: HookArguments, text: string): Promise<void> {
   const account = await findAccount(user).catch(() => undefined);
   if (account !== undefined) noteRefusal(script, account, text);
 }
 
-async function start(config: NodeConfig, hook: HookArguments, signal: AbortSignal): Promise<void> {
+/** prologue.parallel: what an earlier start left is removed, the rest is done in the background. */
+async function startParallel(
+  config: NodeConfig,
+  hook: HookArguments,
+  rank: number,
+  argv: readonly string[],
+): Promise<void> {
+  // Such a job is refused by the first node's prologue.
+  if (config.network.type === 'user') return;
+  const [{ prepareMeeting }, { endGuest }, { startInBackground }] = await Promise.all([
+    import('../node/parallel.ts'),
+    import('../node/epilogue.ts'),
+    import('../node/background.ts'),
+  ]);
   const log = await openNodeLog(config.log, hook.jobId);
   try {
+    await endGuest({
+      state: config.state,
+      hook: { ...hook, jobId: peerJobId(hook.jobId, rank), exitStatus: 0 },
+      log,
+      openHypervisor: (uri) => openHypervisor(uri, config.timeouts.virshMs),
+    });
+    await prepareMeeting({ config, hook });
+    // An epilogue finds the process by the id that it has here.
+    const place = argv.indexOf('--parallel');
+    const rest = argv.slice(place + 3);
+    const words = [...argv.slice(0, place), '--peer', String(rank), peerJobId(hook.jobId, rank), ...rest];
+    await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', 'prologue', ...words]);
+  } finally {
+    await log.close();
+  }
+}
+
+async function start(
+  config: NodeConfig,
+  hook: HookArguments,
+  signal: AbortSignal,
+  peer: { rank: number; configFile: string } | undefined,
+): Promise<void> {
+  const log = await openNodeLog(
+    config.log,
+    peer === undefined ? hook.jobId : peerJobId(hook.jobId, peer.rank),
+  );
+  try {
     const ppn = Number.parseInt(process.env['PBS_NUM_PPN'] ?? '1', 10);
-    await startGuest({
+    const nodeFile = process.env['PBS_NODEFILE'];
+    const options: PrologueOptions = {
       config,
       hook,
       hypervisor: openHypervisor(config.hypervisor.uri, config.timeouts.virshMs),
@@ -91,10 +154,34 @@ async function start(config: NodeConfig, hook: HookArguments, signal: AbortSigna
       wallSeconds: wallSecondsOf(hook.resources),
       ppn: Number.isInteger(ppn) && ppn > 0 ? ppn : 1,
       // The mom starts its hooks in its own folder, where its configuration is.
-      limitMs: hookLimitMs('config') - performance.now(),
+      limitMs: peer === undefined ? hookLimitMs('config') - performance.now() : PEER_LIMIT_MS,
       self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
       signal,
-    });
+    };
+    if (peer !== undefined) {
+      const { vmbatch, node } = { vmbatch: process.argv[1] ?? 'vmbatch', node: process.execPath };
+      const ended = [
+        hook.jobId,
+        hook.user,
+        hook.group,
+        hook.jobName,
+        '0',
+        hook.resources,
+        '',
+        hook.queue,
+        '',
+        '0',
+        '',
+      ];
+      const places = ['--config', peer.configFile, '--state', config.state, '--parallel', String(peer.rank)];
+      const { startPeer } = await import('../node/parallel.ts');
+      await startPeer(options, peer.rank, [node, vmbatch, 'epilogue', ...places, ...ended]);
+      return;
+    }
+    // Only a job on several nodes has a node file with more than one name in it.
+    const text =
+      nodeFile === undefined || Number(process.env['PBS_NUM_NODES'] ?? 1) < 2 ? '' : readNodeFile(nodeFile);
+    await startGuest({ ...options, ...(text === '' ? {} : { peers: { nodeFile: text } }) });
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {

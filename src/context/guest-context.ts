@@ -77,12 +77,12 @@ export interface GuestExtras {
 
 /** How the guests of one job find each other. */
 interface GuestPeers {
-  /** This guest's name among them: the node's. */
-  name: string;
+  /** Which of them this guest is, from 0. */
+  rank: number;
   count: number;
-  /** On the share; each guest writes its address there. */
+  /** On the share; each guest writes its address and keys there. */
   directory: string;
-  /** A key pair for SSH between them. */
+  /** A key pair of this guest's own, for SSH to the others. */
   privateKey: string;
   publicKey: string;
 }
@@ -222,7 +222,7 @@ function extraValues(extras: GuestExtras): [string, string | number][] {
     ...(peers === undefined
       ? []
       : ([
-          ['VMBATCH_PEER_NAME', peers.name],
+          ['VMBATCH_PEER_RANK', peers.rank],
           ['VMBATCH_PEER_COUNT', peers.count],
           ['VMBATCH_PEERS_DIRECTORY', peers.directory],
           ['VMBATCH_PEER_KEY', Buffer.from(peers.privateKey).toString('base64')],

@@ -25,6 +25,8 @@ const SESSION = z.object({
   bootId: z.string().optional(),
   /** Variables that the job gets on top of the mom's: where its scratch disk and Machine/Job Features are. */
   environment: z.record(z.string(), z.string()),
+  /** The node file of a job on several nodes, with the names of its guests; otherwise the mom's is for the job too. */
+  nodeFile: z.string().optional(),
   /** What the site's hook after the job may take; 0: there is none. */
   afterJobSeconds: z.number(),
   /** Prologue mode `started`: the guest is not up yet, and the starter waits for its ready file. */

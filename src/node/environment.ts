@@ -16,6 +16,9 @@ export interface HookOptions {
   configFile: string;
   /** The state directory that the shims were installed for. */
   state: string;
+  /** One of the other nodes of a job on several, by its number as the mom gives it; `isStart`: prologue.parallel itself, not what
+   * it has started in the background. */
+  peer: { rank: string; isStart: boolean } | undefined;
   rest: string[];
 }
 
@@ -23,15 +26,17 @@ export function takeHookOptions(argv: readonly string[]): HookOptions {
   const options: HookOptions = {
     configFile: DEFAULT_NODE_FILE,
     state: BUILT_IN_DEFAULTS.state,
+    peer: undefined,
     rest: [...argv],
   };
   for (;;) {
     const [name, value] = options.rest;
-    if (name !== '--config' && name !== '--state') return options;
+    if (name === undefined || !['--config', '--state', '--parallel', '--peer'].includes(name)) return options;
     if (value === undefined)
       throw new VmbatchError({ fault: 'node', code: 'usage', message: `${name} needs a value` });
     if (name === '--config') options.configFile = value;
-    else options.state = value;
+    else if (name === '--state') options.state = value;
+    else options.peer = { rank: value, isStart: name === '--parallel' };
     options.rest.splice(0, 2);
   }
 }

@@ -19,7 +19,7 @@ export interface HookInstallation {
   vmbatch: string;
 }
 
-const SHIMS = ['prologue', 'epilogue', 'job-starter'] as const;
+const SHIMS = ['prologue', 'epilogue', 'prologue.parallel', 'epilogue.parallel', 'job-starter'] as const;
 
 /** A shim's text with its paths: the lines `NAME=…` at its top. */
 export function renderShim(text: string, values: Readonly<Record<string, string>>): string {
@@ -30,7 +30,7 @@ export function renderShim(text: string, values: Readonly<Record<string, string>
   );
 }
 
-/** Installs the three shims.
+/** Installs the shims: for the first node of a job, for its other nodes, and the job starter.
  * @returns the files written.
  * @throws VmbatchError `node` if a hook of somebody else's is there already: it is not overwritten. */
 export function installHooks(options: HookInstallation): string[] {
@@ -44,6 +44,8 @@ export function installHooks(options: HookInstallation): string[] {
   const targets = {
     prologue: join(options.momDirectory, 'prologue'),
     epilogue: join(options.momDirectory, 'epilogue'),
+    'prologue.parallel': join(options.momDirectory, 'prologue.parallel'),
+    'epilogue.parallel': join(options.momDirectory, 'epilogue.parallel'),
     'job-starter': options.jobStarter,
   };
   for (const path of Object.values(targets)) checkOurs(path);

@@ -9,6 +9,7 @@ import type { IsoFile } from '../context/iso9660.ts';
 import { generateKeyPair, type KeyPair } from '../context/keys.ts';
 import { cacheDiskPath } from '../guest/disk/cache.ts';
 import { macAddress } from '../guest/network/mac.ts';
+import { shareName } from '../guest/peers.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../hypervisor/domain-xml.ts';
@@ -103,7 +104,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
       contextIso: paths.contextIso,
       console: paths.console,
     },
-    readyFile: `${config.readyDirectory}/${jobId}.${nonce}`,
+    readyFile: `${config.readyDirectory}/${shareName(jobId)}.${nonce}`,
     jobKey: options.keys ? generateKeyPair() : placeholder,
     hostKey: options.keys ? generateKeyPair() : placeholder,
     facts: {

@@ -6,9 +6,10 @@ import type { NodeConfig } from '../config/node.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
+import { type Call, dismissPeers, MAX_NODES, nodesOf, peersDirectory, shareName } from '../guest/peers.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
 import { describeShare } from '../guest/share/describe.ts';
-import { openShareGuard } from '../guest/share/guard.ts';
+import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import { type Account, findAccount } from '../util/account.ts';
@@ -29,7 +30,7 @@ import {
   writeRecord,
 } from './record.ts';
 import { reserveSpace } from './space.ts';
-import type { NodeFacts, StartingJob } from './steps/step.ts';
+import type { NodeFacts, PeerRole, StartingJob } from './steps/step.ts';
 import { STEPS } from './steps/table.ts';
 import { undo } from './undo.ts';
 
@@ -49,9 +50,14 @@ export interface PrologueOptions {
   log: Log;
   /** The process that an epilogue is to stop if the job ends meanwhile: ours. */
   self: GuestProcess;
+  /** A job on several nodes, and which of them this is; undefined: it is on this one alone. */
+  peers?: PeerPlace | undefined;
   /** Aborted when the job is over already. */
   signal: AbortSignal;
 }
+
+/** Either the first node, with TORQUE's node file, or another one with what the first has told it. */
+type PeerPlace = { nodeFile: string } | { rank: number; directory: string; call: Call };
 
 /** A job script is text; the rest of a self-extracting one is not ours to read. */
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
@@ -73,7 +79,7 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
   const remainingMs = () => Math.max(100, giveUpAt - (performance.now() - begun));
   const guard = openShareGuard(describeShare(config.share), config.timeouts.shareMs);
   try {
-    const request = decideRequest(options, account);
+    const { request, role } = decideRequest(options, account);
     record.request = { image: request.imageName, vcpus: request.vcpus, memoryBytes: request.memoryBytes };
     makeDirectory(paths.directory, 0o711);
     writeRecord(paths, record);
@@ -92,6 +98,7 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
       hostKey: generateKeyPair(),
       wallSeconds: options.wallSeconds,
       guard,
+      role,
       facts: await options.facts(),
       remainingMs,
       plan: undefined,
@@ -106,6 +113,7 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
     record.seconds['prologue'] = secondsSince();
     // The guest's last words, before its console goes.
     const said = consoleTail(paths.console);
+    await tellOthers(options, account, guard);
     const failures = await undo({ state, paths, record, hypervisor });
     for (const failure of failures)
       log.write('error', `left over: ${failure.step}: ${failure.error.message}`, {
@@ -120,6 +128,21 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
     });
   } finally {
     guard.close();
+  }
+}
+
+/** The other nodes of a job wait where they meet, also if the first has not come so far as to call them. */
+async function tellOthers(
+  { config, hook, peers }: PrologueOptions,
+  account: Account,
+  guard: ShareGuard,
+): Promise<void> {
+  if (peers === undefined || 'rank' in peers || nodesOf(peers.nodeFile).names.length < 2) return;
+  const directory = peersDirectory(config.readyDirectory, hook.jobId);
+  try {
+    if (await guard.exists(directory)) dismissPeers(directory, account);
+  } catch {
+    // Such as a share that hangs; they give up by themselves.
   }
 }
 
@@ -148,7 +171,7 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
     debug: { keepMs: config.debug.keepOnFailureMs, consoles: config.debug.consoles },
     domain: `vmbatch-${hook.jobId}`,
     nonce,
-    readyFile: join(config.readyDirectory, `${hook.jobId}.${nonce}`),
+    readyFile: join(config.readyDirectory, `${shareName(hook.jobId)}.${nonce}`),
     share: { name: describeShare(config.share), lookMs: config.timeouts.shareMs },
     startedAt: Date.now(),
     prologue: self,
@@ -158,24 +181,66 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
 }
 
 /** All checks come first: nothing is acquired for a job that cannot run here. */
-function decideRequest(options: PrologueOptions, account: Account): ResolvedGuestRequest {
-  const { config, hook } = options;
-  const script = readForeignFile(hook.script, { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid }, 'node');
-  if (script === undefined)
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'script-absent',
-      message: `the mom has no job script ${hook.script}`,
-    });
-  const asked = parseGuestRequest(script.toString('latin1'), `job script of ${hook.jobId}`);
+function decideRequest(
+  options: PrologueOptions,
+  account: Account,
+): { request: ResolvedGuestRequest; role: PeerRole | undefined } {
+  const { config, hook, peers } = options;
+  const script =
+    peers !== undefined && 'rank' in peers ? peers.call.directives : readScript(options, account);
+  const asked = parseGuestRequest(script, `job script of ${hook.jobId}`);
   const request = resolveGuestRequest(asked, config, {
     ppn: options.ppn,
     queue: hook.queue,
     groups: [account.group, ...account.groups.map(({ name }) => name)],
   });
+  const role = decideRole(options, script);
   checkTemplateImage(request.imageName, request.image.path, request.image.format);
   resolveBacking(config.state, request.image);
-  return request;
+  return { request, role };
+}
+
+function decideRole({ config, hook, peers }: PrologueOptions, script: string): PeerRole | undefined {
+  if (peers === undefined) return undefined;
+  const key = generateKeyPair();
+  if ('rank' in peers) return { ...peers, nodes: { names: [], slots: [] }, key };
+  const nodes = nodesOf(peers.nodeFile);
+  const count = nodes.names.length;
+  if (count < 2) return undefined;
+  const why =
+    config.network.type === 'user'
+      ? 'guests here have networks of their own (network.type user) and could not reach each other'
+      : count > MAX_NODES
+        ? `at most ${MAX_NODES} are possible`
+        : undefined;
+  if (why !== undefined)
+    throw new VmbatchError({
+      fault: 'job',
+      code: 'several-nodes',
+      message: `job ${hook.jobId} asks for ${count} nodes: ${why}`,
+      hint: 'ask for one node with more processors (nodes=1:ppn=N)',
+    });
+  const directives = (script.slice(0, 65_536).match(/^#VMBATCH.*$/gm) ?? []).join('\n');
+  return {
+    rank: 0,
+    directory: peersDirectory(config.readyDirectory, hook.jobId),
+    call: { version: 1, jobId: hook.jobId, nonce: '', count, directives },
+    nodes,
+    key,
+  };
+}
+
+function readScript({ hook }: PrologueOptions, account: Account): string {
+  const script = readForeignFile(hook.script, { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid }, 'node');
+  // Of an interactive job the mom has the path alone.
+  if (script === undefined)
+    throw new VmbatchError({
+      fault: 'job',
+      code: 'interactive-job',
+      message: `job ${hook.jobId} has no job script: interactive jobs (qsub -I) cannot run in a guest`,
+      hint: `submit a script; a queue without guests takes interactive jobs`,
+    });
+  return script.toString('latin1');
 }
 
 async function acquireAll(job: StartingJob): Promise<void> {

@@ -9,6 +9,7 @@ import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.t
 /** In the order in which they are acquired; released the other way round. */
 export const STEP_NAMES = [
   'ready-file',
+  'peers',
   'network',
   'overlay',
   'scratch',
@@ -56,6 +57,8 @@ const RECORD = z.object({
   space: z.object({ bytes: z.number(), granted: z.boolean() }).optional(),
   /** The guest's DHCP lease, to be given back. */
   dhcp: z.object({ address: z.string(), server: z.string() }).optional(),
+  /** Where the nodes of a job on several nodes meet, and which of them this is; 0: the first. */
+  peers: z.object({ directory: z.string(), rank: z.int() }).optional(),
   /** The share of the ready file, in words, and how long a look at it may take. */
   share: z.object({ name: z.string(), lookMs: z.number() }).optional(),
   steps: z.partialRecord(z.enum(STEP_NAMES), z.enum(['acquiring', 'held', 'released'])),

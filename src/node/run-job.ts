@@ -78,7 +78,10 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
         script,
         scriptArguments: rest,
         environment: { ...known.environment, ...jobEnvironment(options.environment) },
-        nodeFile: readNodeFile(options.environment['PBS_NODEFILE']),
+        nodeFile:
+          known.nodeFile === undefined
+            ? readNodeFile(options.environment['PBS_NODEFILE'])
+            : Buffer.from(known.nodeFile),
         umask: options.umask,
         shell: options.shell,
         login: options.shell === known.loginShell,

@@ -17,6 +17,7 @@ export async function openLog(directory: string, jobId: string): Promise<Log> {
   const stamp = format.timestamp();
   const readable = format.printf(({ level, message, timestamp, facts }) => {
     const tail = Object.entries((facts ?? {}) as Record<string, unknown>)
+      .filter(([, value]) => value !== undefined)
       .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
       .join('');
     return `${timestamp} ${level.padEnd(5)} ${jobId} ${printable(`${message}${tail}`)}`;

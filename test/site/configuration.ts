@@ -3,6 +3,7 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Standin } from '../standin/start.ts';
 import { FAKE_IMAGE } from './fake-hypervisor.ts';
+import type { GuestNetwork } from './network.ts';
 
 export const QUEUE = 'vmalice';
 
@@ -16,6 +17,7 @@ export function nodeConfiguration(
     libvirtUri: string;
     nfsPort: number;
     addressing: string;
+    network?: GuestNetwork | undefined;
   },
 ): Record<string, unknown> {
   const limits = { vcpus: { default: 1, maximum: 4 }, memory: { default: '256 MiB', maximum: '1 GiB' } };
@@ -37,8 +39,13 @@ export function nodeConfiguration(
       ...(fake === undefined ? {} : { [FAKE_IMAGE]: fake }),
     },
     default_image: fake === undefined ? 'demo' : FAKE_IMAGE,
-    network: { type: 'user', addressing: site.addressing },
-    share: { type: 'nfs', server: '10.0.2.2:/share', path: paths.share, port: site.nfsPort },
+    network: site.network?.config ?? { type: 'user', addressing: site.addressing },
+    share: {
+      type: 'nfs',
+      server: `${site.network?.host ?? '10.0.2.2'}:/share`,
+      path: paths.share,
+      port: site.nfsPort,
+    },
   };
 }
 

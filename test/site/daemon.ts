@@ -15,16 +15,23 @@ export interface Daemon {
 
 /** Starts a program that stays in the foreground. It gets a process group of its own, so that Ctrl-C on the
  * terminal does not end it before whoever started it has cleaned up.
+ * @param namespace network namespace that it runs in; undefined: ours.
  * @param log file that its stdout and stderr are appended to.
  * @throws VmbatchError `node` naming the Debian package if the program is missing. */
 export async function startDaemon(
   name: string,
   program: string,
   args: readonly string[],
-  options: { log: string; debianPackage: string; env?: NodeJS.ProcessEnv },
+  options: { log: string; debianPackage: string; env?: NodeJS.ProcessEnv; namespace?: string | undefined },
 ): Promise<Daemon> {
   const output = openSync(options.log, 'a', 0o600);
-  const child = spawn(program, [...args], {
+  // nsenter becomes the program: the process stays the same.
+  const { namespace } = options;
+  const words =
+    namespace === undefined
+      ? [program, ...args]
+      : ['nsenter', `--net=/run/netns/${namespace}`, '--', program, ...args];
+  const child = spawn(words[0] ?? program, words.slice(1), {
     detached: true,
     stdio: ['ignore', output, output],
     env: options.env ?? process.env,

@@ -15,7 +15,8 @@ export interface SiteHypervisor {
 /** Whether a domain is a guest of the site: its name is `vmbatch-JOBID`, and a job's id ends in the server's
  * name, which no other site has. */
 export function isGuestOf(serverName: string, domain: string): boolean {
-  return domain.startsWith('vmbatch-') && domain.endsWith(`.${serverName}`);
+  // A job on several nodes has one on each.
+  return domain.startsWith('vmbatch-') && domain.replace(/\.node\d+$/, '').endsWith(`.${serverName}`);
 }
 
 /** Names of the site's running domains. */

@@ -1,6 +1,6 @@
 // A libvirtd of our own for machines where no service manager runs one, and for tests: nothing of it is seen by,
 // or sees, a libvirtd of the system.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { startDaemon, waitForDaemon } from './daemon.ts';
@@ -17,6 +17,9 @@ const DIRECTORIES: readonly (readonly [own: string, system: string])[] = [
   ['cache', '/var/cache/libvirt'],
   ['log', '/var/log/libvirt'],
 ];
+
+/** Network filters as Debian's package has them. */
+const SYSTEM_FILTERS = '/usr/share/libvirt/nwfilter';
 
 // Fixed text; what varies comes as arguments: DIR HIDE-KVM.
 const START_SCRIPT = `set -e
@@ -55,11 +58,12 @@ export interface PrivateLibvirtd {
 /** Starts a libvirtd whose configuration, state and socket are below `dir`, and returns when it answers.
  * Root only.
  * @param options.hideKvm takes /dev/kvm from it, see cpuCanVirtualise.
+ * @param options.namespace network namespace that it and its guests are in.
  * @param options.signal stops it again as long as it does not answer.
  * @throws VmbatchError `node` if a program is missing, `dir` is too long for a socket, or it does not start. */
 export async function startPrivateLibvirtd(
   dir: string,
-  options: { hideKvm: boolean; signal?: AbortSignal | undefined },
+  options: { hideKvm: boolean; namespace?: string | undefined; signal?: AbortSignal | undefined },
 ): Promise<PrivateLibvirtd> {
   const own = resolve(dir);
   const socket = join(own, 'run/libvirt-sock');
@@ -78,6 +82,8 @@ export async function startPrivateLibvirtd(
   writeFileSync(join(own, 'etc/libvirtd.conf'), LIBVIRTD_CONFIG);
   writeFileSync(join(own, 'etc/qemu.conf'), QEMU_CONFIG);
   writeFileSync(join(own, 'no-kvm'), '');
+  // Its own /etc/libvirt hides those of the system.
+  if (existsSync(SYSTEM_FILTERS)) cpSync(SYSTEM_FILTERS, join(own, 'etc/nwfilter'), { recursive: true });
   const hideKvm = options.hideKvm && existsSync('/dev/kvm');
   const log = join(own, 'libvirtd.log');
   // tini: where process 1 is slow to reap, libvirt waits for zombies, eight seconds a connection.
@@ -88,7 +94,11 @@ export async function startPrivateLibvirtd(
       ...['-s', '--', 'unshare', '--mount', '--propagation', 'private'],
       ...['sh', '-c', START_SCRIPT, 'sh', own, hideKvm ? 'yes' : 'no'],
     ],
-    { log, debianPackage: 'tini libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu' },
+    {
+      log,
+      debianPackage: 'tini libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu',
+      namespace: options.namespace,
+    },
   );
   const uri = `qemu:///system?socket=${encodeURIComponent(socket).replaceAll('%2F', '/')}`;
   await waitForDaemon('libvirtd', daemon, () => answers(uri), 60_000, log, options.signal);

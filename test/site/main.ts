@@ -4,11 +4,12 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
 import { writePublic } from './configuration.ts';
+import type { GuestNetworkKind } from './network.ts';
 import { reportStop, runProgram, UsageError } from './program.ts';
 import { signalGroup } from './sheltered.ts';
 import { QUEUE, SITE_STAGES, type Site, type SiteOptions, startSite } from './site.ts';
 
-const HELP = `usage: npm run site [-- [--dir DIR] [--guests KIND] [COMMAND [ARGUMENT ...]]]
+const HELP = `usage: npm run site [-- [--dir DIR] [--guests KIND] [--network KIND] [--nodes N] [COMMAND [ARGUMENT ...]]]
 
 Starts a one-node site on this machine: a stand-in for TORQUE (for trying and testing, not a batch system), libvirt,
 a shared file system, a worker node with vmbatch. With a command: runs it in the site's environment, then stops.
@@ -16,6 +17,9 @@ Without: runs until it gets SIGINT (Ctrl-C) or SIGTERM.
   --dir DIR   where everything goes (default /var/tmp/vmbatch-site); must be empty or not exist, removed at the end
   --guests KIND  demo: the demo guest (default); fake: processes in namespaces instead, ready in a fraction of a second;
               both: fake ones, and the demo guest for jobs that ask for the image demo
+  --network KIND  static: a bridge with a pool of addresses; dhcp: a network of libvirt's; both in a network namespace.
+              Default: QEMU's user network. Not with fake guests
+  --nodes N   worker nodes, all on this machine (default 1)
 `;
 
 /** What a command gets to end by itself. */
@@ -33,13 +37,17 @@ function parse(argv: readonly string[]): {
   help: boolean;
   directory: string;
   guests: Guests;
+  network: GuestNetworkKind | undefined;
+  nodes: number;
   command: string[];
 } {
   let directory = '/var/tmp/vmbatch-site';
   let guests: Guests = 'demo';
+  let network: GuestNetworkKind | undefined;
+  let nodes = 1;
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (word === '--help') return { help: true, directory, guests, command: [] };
+    if (word === '--help') return { help: true, directory, guests, network, nodes, command: [] };
     if (word === '--') break;
     if (word === '--dir' || word.startsWith('--dir=')) {
       const value = word === '--dir' ? rest.shift() : word.slice('--dir='.length);
@@ -50,17 +58,28 @@ function parse(argv: readonly string[]): {
       const kind = GUESTS.find((name) => name === value);
       if (kind === undefined) throw new UsageError(`--guests needs one of ${GUESTS.join(', ')} after it`);
       guests = kind;
+    } else if (word === '--network' || word.startsWith('--network=')) {
+      const value = word === '--network' ? rest.shift() : word.slice('--network='.length);
+      if (value !== 'static' && value !== 'dhcp')
+        throw new UsageError('--network needs static or dhcp after it');
+      network = value;
+    } else if (word === '--nodes' || word.startsWith('--nodes=')) {
+      nodes = Number(word === '--nodes' ? rest.shift() : word.slice('--nodes='.length));
+      if (!Number.isInteger(nodes) || nodes < 1 || nodes > 16)
+        throw new UsageError('--nodes needs 1 to 16 after it');
     } else if (word.startsWith('-')) throw new UsageError(`unknown option ${word}`);
     else {
       rest.unshift(word); // from here on it is the command's
       break;
     }
   }
-  return { help: false, directory, guests, command: rest };
+  if (network !== undefined && guests !== 'demo')
+    throw new UsageError('--network is for the demo guest only');
+  return { help: false, directory, guests, network, nodes, command: rest };
 }
 
 async function main(argv: string[], signal: AbortSignal): Promise<number> {
-  const { help, directory, guests, command } = parse(argv);
+  const { help, directory, guests, network, nodes, command } = parse(argv);
   if (help) {
     process.stdout.write(HELP);
     return 0;
@@ -69,6 +88,8 @@ async function main(argv: string[], signal: AbortSignal): Promise<number> {
     directory,
     account: 'vmbatch-site',
     guests,
+    nodes,
+    ...(network === undefined ? {} : { network }),
     dist: join(import.meta.dirname, '../../dist'),
     onStage: (stage) => process.stderr.write(`vmbatch: starting ${SITE_STAGES[stage]}\n`),
     onFailure: (lines) => reportStop(lines, signal),

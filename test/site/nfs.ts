@@ -4,6 +4,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { startDaemon, waitForDaemon } from './daemon.ts';
+import { runSheltered } from './sheltered.ts';
 
 export interface NfsServerRequest {
   /** For configuration, log and recovery data; made if absent. */
@@ -14,6 +15,8 @@ export interface NfsServerRequest {
   pseudo: string;
   /** TCP port on 127.0.0.1; a free one if absent. */
   port?: number;
+  /** Network namespace, in which it listens on all addresses. Only with `port`. */
+  namespace?: string | undefined;
   /** Stops it again as long as it does not answer. */
   signal?: AbortSignal | undefined;
 }
@@ -38,9 +41,20 @@ export async function startNfsServer(request: NfsServerRequest): Promise<NfsServ
     'the NFS server',
     'ganesha.nfsd',
     ['-F', '-f', configuration, '-L', log, '-p', join(dir, 'ganesha.pid'), '-N', 'NIV_EVENT'],
-    { log: join(dir, 'ganesha.out'), debianPackage: 'nfs-ganesha nfs-ganesha-vfs' },
+    {
+      log: join(dir, 'ganesha.out'),
+      debianPackage: 'nfs-ganesha nfs-ganesha-vfs',
+      namespace: request.namespace,
+    },
   );
-  await waitForDaemon('the NFS server', daemon, () => accepts(port), 20_000, log, request.signal);
+  await waitForDaemon(
+    'the NFS server',
+    daemon,
+    () => (request.namespace === undefined ? accepts(port) : acceptsIn(request.namespace, port)),
+    20_000,
+    log,
+    request.signal,
+  );
   // Its own way of ending takes its time; there is nothing that it would have to save.
   return { port, pid: daemon.pid, stop: () => daemon.stop(2_000) };
 }
@@ -49,7 +63,7 @@ export async function startNfsServer(request: NfsServerRequest): Promise<NfsServ
  * @throws VmbatchError `bug` for paths that its syntax cannot hold. */
 export function formatGaneshaConfig(request: NfsServerRequest & { port: number }): string {
   return `NFS_CORE_PARAM {
-  Protocols = 4; NFS_Port = ${request.port}; Bind_addr = 127.0.0.1;
+  Protocols = 4; NFS_Port = ${request.port}; Bind_addr = ${request.namespace === undefined ? '127.0.0.1' : '0.0.0.0'};
   Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; fsid_device = true;
 }
 NFSv4 {
@@ -83,6 +97,11 @@ function findFreePort(): Promise<number> {
       server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0));
     });
   });
+}
+
+async function acceptsIn(namespace: string, port: number): Promise<boolean> {
+  const words = [`--net=/run/netns/${namespace}`, '--', 'bash', '-c', `</dev/tcp/127.0.0.1/${port}`];
+  return (await runSheltered('nsenter', words, { timeoutMs: 5_000 })).exitCode === 0;
 }
 
 function accepts(port: number): Promise<boolean> {

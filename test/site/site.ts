@@ -1,11 +1,12 @@
 // A one-node site on this machine, for the demo and the tests: share, batch system, hypervisor, node, CE. All of
 // it is below one directory, and all of it goes again.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { describeRun, run } from '../../src/util/run.ts';
+import { momPaths } from '../standin/common/site.ts';
 import { stopDaemons } from '../standin/site/daemons.ts';
 import { type Standin, startStandin } from '../standin/start.ts';
 import { asAccount, makeAccount, type SiteAccount } from './account.ts';
@@ -14,6 +15,13 @@ import { claimDirectory, copyDist } from './directory.ts';
 import { FAKE_IMAGE, type FakeHypervisor, installFakeHypervisor } from './fake-hypervisor.ts';
 import { destroyGuests, killGuestProcesses } from './guests.ts';
 import { cpuCanVirtualise, startPrivateLibvirtd, systemLibvirtdRunning } from './libvirtd.ts';
+import {
+  type GuestNetwork,
+  type GuestNetworkKind,
+  makeGuestNetwork,
+  startLibvirtNetwork,
+  stopLibvirtNetwork,
+} from './network.ts';
 import { startNfsServer } from './nfs.ts';
 import { runSheltered } from './sheltered.ts';
 import { failures, Undo } from './undo.ts';
@@ -42,6 +50,11 @@ export interface SiteOptions {
   /** Told of each part as it starts. */
   onStage: (stage: keyof typeof SITE_STAGES) => void;
   slots?: number;
+  /** Worker nodes, all on this machine, each with hooks and state of its own; `vmbatch-node`, `vmbatch-node2`, …
+   * Default: 1. */
+  nodes?: number;
+  /** A network of guests of its own, in a network namespace; default: QEMU's user network. Only with the demo guest. */
+  network?: GuestNetworkKind;
   addressing?: 'dhcp' | 'static';
   /** `demo` (default): the demo guest, on libvirt. `fake`: processes in namespaces that the guest service takes for a
    * machine; ready in a fraction of a second. `both`: jobs of the queue get fake guests, unless they ask for the image
@@ -67,6 +80,10 @@ export interface Site {
   control: string;
   arcConf: string;
   nodeFile: string;
+  /** All nodes, the first first. */
+  nodes: { name: string; nodeFile: string; state: string }[];
+  /** Network namespace of the site; undefined: none of its own. */
+  namespace: string | undefined;
   /** The node's state directory: records, leases, history. */
   state: string;
   log: string;
@@ -123,11 +140,20 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
   const demo = guests === 'fake' ? undefined : await buildImage(dist, signal);
 
   begin('hypervisor');
+  const network =
+    options.network === undefined
+      ? undefined
+      : await makeGuestNetwork(
+          options.network,
+          `vmb-${process.pid}-${randomBytes(2).toString('hex')}`,
+          join(directory, 'locks'),
+          undo,
+        );
   // No two sites may take each other's guests for their own, and these have their names from the job ids.
   const serverName = `vmbatch-ce-${randomBytes(3).toString('hex')}`;
   undo.add('end all guests', () => killGuestProcesses(serverName));
   const libvirtUri =
-    demo === undefined ? 'qemu:///fake' : await hypervisor(join(directory, 'lv'), undo, signal);
+    demo === undefined ? 'qemu:///fake' : await hypervisor(join(directory, 'lv'), undo, signal, network);
   const fake =
     guests === 'demo'
       ? undefined
@@ -140,7 +166,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
 
   begin('share');
   // A fake guest has it already.
-  const port = demo === undefined ? 2049 : await startShare(paths, undo, signal);
+  const port = demo === undefined ? 2049 : await startShare(paths, undo, signal, network);
 
   begin('batch');
   const nodeFile = join(directory, 'node.yaml');
@@ -152,6 +178,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     libvirtUri,
     nfsPort: port,
     addressing: options.addressing ?? 'dhcp',
+    network,
   });
   writePublic(nodeFile, stringify(config));
   const jobStarter = join(directory, 'job-starter');
@@ -159,19 +186,27 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
   undo.add('stop the batch system', async () =>
     existsSync(join(paths.torque, 'standin.json')) ? stopDaemons(paths.torque) : undefined,
   );
+  const nodeNames = Array.from(
+    { length: options.nodes ?? 1 },
+    (_, index) => `vmbatch-node${index === 0 ? '' : index + 1}`,
+  );
   const standin = await startStandin({
     home: paths.torque,
     bundle: join(import.meta.dirname, '../../build/standin/lib'),
     serverName,
     queues: [...queues.map((name) => ({ name, attributes: {} })), { name: 'plain', attributes: {} }],
-    nodes: [{ name: 'vmbatch-node', np: options.slots ?? 2 }],
+    nodes: nodeNames.map((name) => ({ name, np: options.slots ?? 2 })),
+    ...(network === undefined ? {} : { namespace: network.namespace }),
     momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
   });
   await mustRun(join(dist, 'vmbatch'), [
     ...['hooks', 'install', '--config', nodeFile],
     ...['--mom-dir', standin.momPrivDir, '--job-starter', jobStarter],
   ]);
-  if (fake !== undefined) putFirstOnHooksPath(standin, fake);
+  const nodes = [{ name: nodeNames[0] ?? '', nodeFile, state: paths.state }];
+  for (const name of nodeNames.slice(1))
+    nodes.push(await furtherNode(name, { directory, dist, config, standin }));
+  if (fake !== undefined) for (const name of nodeNames) putFirstOnHooksPath(standin, fake, name);
   const arcConf = join(directory, 'arc.conf');
   writePublic(arcConf, arcConfiguration(paths.control, standin, fake === undefined ? 'demo' : FAKE_IMAGE));
   signal?.throwIfAborted();
@@ -187,6 +222,8 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     control: paths.control,
     arcConf,
     nodeFile,
+    nodes,
+    namespace: network?.namespace,
     state: paths.state,
     log: paths.log,
     libvirtUri,
@@ -211,9 +248,29 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
   };
 }
 
+/** Another worker node on this machine: its own node file, state directory, hooks and job starter. */
+async function furtherNode(
+  name: string,
+  site: { directory: string; dist: string; config: Record<string, unknown>; standin: Standin },
+): Promise<Site['nodes'][number]> {
+  const { directory, dist, config, standin } = site;
+  const nodeFile = join(directory, `${name}.yaml`);
+  const state = join(directory, name);
+  mkdirSync(state, { mode: 0o711 });
+  writePublic(nodeFile, stringify({ ...config, state }));
+  const jobStarter = join(directory, `${name}-job-starter`);
+  const mom = momPaths(standin.home, name, false);
+  writeFileSync(mom.config, `$job_starter ${jobStarter}\n$prologalarm 300\n`);
+  await mustRun(join(dist, 'vmbatch'), [
+    ...['hooks', 'install', '--config', nodeFile],
+    ...['--mom-dir', mom.momPriv, '--job-starter', jobStarter],
+  ]);
+  return { name, nodeFile, state };
+}
+
 /** The hooks' environment begins with what this file of the mom says. */
-function putFirstOnHooksPath(standin: Standin, { binDir }: FakeHypervisor): void {
-  const file = join(standin.home, 'pbs_environment');
+function putFirstOnHooksPath(standin: Standin, { binDir }: FakeHypervisor, node: string): void {
+  const file = momPaths(standin.home, node, node === 'vmbatch-node').environment;
   writePublic(file, readFileSync(file, 'utf8').replace(/^PATH=/m, `PATH=${binDir}:`));
 }
 
@@ -244,17 +301,35 @@ async function startShare(
   paths: { nfs: string; share: string },
   undo: Undo,
   signal: AbortSignal | undefined,
+  network: GuestNetwork | undefined,
 ): Promise<number> {
-  const nfs = await startNfsServer({ dir: paths.nfs, exportPath: paths.share, pseudo: '/share', signal });
+  const inside = network === undefined ? {} : { port: 2049, namespace: network.namespace };
+  const nfs = await startNfsServer({
+    dir: paths.nfs,
+    exportPath: paths.share,
+    pseudo: '/share',
+    signal,
+    ...inside,
+  });
   undo.add('stop the NFS server', async () => void (await nfs.stop()));
   return nfs.port;
 }
 
-async function hypervisor(directory: string, undo: Undo, signal: AbortSignal | undefined): Promise<string> {
-  if (await systemLibvirtdRunning()) return 'qemu:///system';
+async function hypervisor(
+  directory: string,
+  undo: Undo,
+  signal: AbortSignal | undefined,
+  network: GuestNetwork | undefined,
+): Promise<string> {
+  if (network === undefined && (await systemLibvirtdRunning())) return 'qemu:///system';
   mkdirSync(directory, { recursive: true });
-  const libvirtd = await startPrivateLibvirtd(directory, { hideKvm: !cpuCanVirtualise(), signal });
+  const namespace = network?.namespace;
+  const libvirtd = await startPrivateLibvirtd(directory, { hideKvm: !cpuCanVirtualise(), namespace, signal });
   undo.add('stop libvirtd', async () => void (await libvirtd.stop()));
+  if (network?.kind === 'dhcp') {
+    undo.add('stop the network of libvirt', () => stopLibvirtNetwork(libvirtd.uri));
+    await startLibvirtNetwork(libvirtd.uri, directory);
+  }
   return libvirtd.uri;
 }
 

@@ -1,9 +1,10 @@
 // Guests of failed jobs that are kept for a while, so that somebody can look into them. The record says until when; a process
 // that sleeps until then, or whoever comes by later, removes them as an epilogue would have.
-import { closeSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
+import { startInBackground } from '../background.ts';
 import { type JobRecord, jobPaths, readRecord } from '../record.ts';
 import { undo } from '../undo.ts';
 
@@ -30,33 +31,8 @@ export async function startKeeper(
   seconds: number,
   { node, vmbatch }: KeeperProgram,
 ): Promise<void> {
-  closeInherited();
-  const { execa } = await import('execa');
   const words = [String(seconds), node, vmbatch, 'release', '--state', state, jobId];
-  const keeper = execa('/bin/sh', ['-c', KEEPER, 'vmbatch-keeper', ...words], {
-    detached: true,
-    stdio: 'ignore',
-    cleanup: false,
-    reject: false,
-    cwd: '/',
-  });
-  keeper.unref();
-}
-
-/** The mom's pipes, which it hands to its hooks without wanting to: whoever is started in the background must not keep them
- * open. Node's own descriptors are all closed on exec, which tells them apart. */
-function closeInherited(): void {
-  const CLOSE_ON_EXEC = 0o2000000;
-  for (const entry of readdirSync('/proc/self/fd')) {
-    const fd = Number(entry);
-    if (!(fd > 2)) continue;
-    try {
-      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
-      if (flags !== undefined && (Number.parseInt(flags, 8) & CLOSE_ON_EXEC) === 0) closeSync(fd);
-    } catch {
-      // the one that read the directory
-    }
-  }
+  await startInBackground('/bin/sh', ['-c', KEEPER, 'vmbatch-keeper', ...words]);
 }
 
 /** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are left alone. */

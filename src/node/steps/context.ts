@@ -6,7 +6,7 @@ import { removeFile, writeFileAtomic } from '../../util/files.ts';
 import { planGuest, siteOf } from '../plan.ts';
 import { loadSiteFiles } from '../site-files.ts';
 import { leasesOf } from './network.ts';
-import type { StartingJob, Step } from './step.ts';
+import type { PeerRole, StartingJob, Step } from './step.ts';
 
 export const context: Step = {
   name: 'context',
@@ -32,7 +32,7 @@ export const context: Step = {
 };
 
 function planStart(job: StartingJob, now: number) {
-  const { state, config, record, paths, request } = job;
+  const { state, config, record, paths, request, role } = job;
   const { cache } = record;
   return planGuest({
     config,
@@ -55,5 +55,10 @@ function planStart(job: StartingJob, now: number) {
     hostKey: job.hostKey,
     facts: job.facts,
     time: Math.floor(now / 1000),
+    ...(role === undefined ? {} : { peers: peersOf(role) }),
   });
+}
+
+function peersOf({ rank, directory, call, key }: PeerRole) {
+  return { rank, count: call.count, directory, ...key };
 }

@@ -1,7 +1,8 @@
 // The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
-import { networkInterfaces } from 'node:os';
+import { networkInterfaces, hostname as nodeName } from 'node:os';
 import { discoverAddress } from '../../guest/network/discover.ts';
 import { checkReportedAddress } from '../../guest/network/plan.ts';
+import { answerCall, guestNodeFile, waitForAnswers } from '../../guest/peers.ts';
 import {
   checkReadyDirectory,
   type ReadyReport,
@@ -17,7 +18,7 @@ import { asUser } from '../../util/as-user.ts';
 import { removeFile } from '../../util/files.ts';
 import { guestServiceFailure } from '../console.ts';
 import { writeRecord } from '../record.ts';
-import type { StartingJob, Step } from './step.ts';
+import type { PeerRole, StartingJob, Step } from './step.ts';
 
 /** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
  * can put it back; and last of all, since a share may hang. */
@@ -51,12 +52,14 @@ export const readyFile: Step = {
 /** Waits only: what it waits for belongs to the steps before. */
 export const boot: Step = {
   name: 'boot',
-  wanted: ({ config }) => config.prologueMode === 'ready',
+  // A job on several nodes starts when all of them are ready, whatever the mode.
+  wanted: ({ config, role }) => config.prologueMode === 'ready' || role !== undefined,
   async acquire(job) {
     const { record, paths } = job;
     const report = await waitForGuest(job);
     const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
+    if (job.role !== undefined) await meetPeers(job, job.role, hostname);
     if (job.config.network.type === 'user') return;
     if (job.plan?.network.host === undefined) {
       const own = Object.values(networkInterfaces()).flatMap(
@@ -70,6 +73,22 @@ export const boot: Step = {
   },
   async release() {},
 };
+
+/** The first node waits for the others; they say that their guests are ready. */
+async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Promise<void> {
+  const { rank, directory, call, nodes } = role;
+  if (rank > 0) {
+    answerCall(directory, job.account, rank, { version: 1, nonce: call.nonce, node: nodeName(), hostname });
+    return;
+  }
+  const others = await waitForAnswers(directory, call, nodes.names, {
+    guard: job.guard,
+    uid: job.account.uid,
+    deadlineMs: job.remainingMs(),
+    signal: job.signal,
+  });
+  role.hostnames = [hostname, ...others.slice(1)];
+}
 
 async function waitForGuest(job: StartingJob): Promise<ReadyReport> {
   const { record, config, paths, hostKey, jobKey, account, guest, plan, hypervisor } = job;
@@ -130,8 +149,8 @@ const AFTER_JOB_SECONDS = 60;
 
 export const session: Step = {
   name: 'session',
-  async acquire({ config, state, record, account, jobKey, hostKey, guest, plan, request }) {
-    const isAwaited = config.prologueMode === 'started';
+  async acquire({ config, state, record, account, jobKey, hostKey, guest, plan, request, role }) {
+    const isAwaited = config.prologueMode === 'started' && role === undefined;
     writeSession(
       sessionPaths(state, record.jobId),
       {
@@ -153,6 +172,9 @@ export const session: Step = {
           JOBFEATURES: '/etc/jobfeatures',
           ...(request.scratchBytes > 0 ? { VMBATCH_SCRATCH: config.disk.scratch.path } : {}),
         },
+        ...(role?.hostnames === undefined
+          ? {}
+          : { nodeFile: guestNodeFile(role.hostnames, role.nodes.slots) }),
         afterJobSeconds: config.context.afterJob === undefined ? 0 : AFTER_JOB_SECONDS,
         ...(isAwaited
           ? {

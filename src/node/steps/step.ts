@@ -2,6 +2,7 @@
 // and leaves alone what is not the job's.
 import type { NodeConfig } from '../../config/node.ts';
 import type { KeyPair } from '../../context/keys.ts';
+import type { Call } from '../../guest/peers.ts';
 import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
 import type { DomainType, GuestProcess, Hypervisor } from '../../hypervisor/port.ts';
@@ -30,6 +31,8 @@ export interface StartingJob extends RecordedJob {
   jobKey: KeyPair;
   hostKey: KeyPair;
   guard: ShareGuard;
+  /** Undefined: the job is on this node alone. */
+  role: PeerRole | undefined;
   /** What the node can do. */
   facts: NodeFacts;
   signal: AbortSignal;
@@ -39,6 +42,21 @@ export interface StartingJob extends RecordedJob {
   plan: GuestPlan | undefined;
   /** Set by the step `domain`. */
   guest: GuestProcess | undefined;
+}
+
+/** What this node is to a job on several nodes. */
+export interface PeerRole {
+  /** 0: the first node, where the job script runs. */
+  rank: number;
+  directory: string;
+  /** What the first node tells the others; its nonce is made with the directory. */
+  call: Call;
+  /** Names of the nodes and their slots; known to the first alone. */
+  nodes: { names: string[]; slots: number[] };
+  /** A key pair for SSH between the guests, this one's. */
+  key: KeyPair;
+  /** Set by the step `boot` of the first: names of the guests. */
+  hostnames?: string[];
 }
 
 /** What is looked up about the node, not assumed. */

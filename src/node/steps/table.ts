@@ -4,12 +4,14 @@ import { context } from './context.ts';
 import { cache, overlay, scratch } from './disks.ts';
 import { domain } from './domain.ts';
 import { network } from './network.ts';
+import { peers } from './peers.ts';
 import { boot, readyFile, session } from './ready.ts';
 import type { Step } from './step.ts';
 
 /** In the order of STEP_NAMES. */
 export const STEPS: readonly Step[] = [
   readyFile,
+  peers,
   network,
   overlay,
   scratch,

@@ -11,7 +11,15 @@ import { launch } from './launch.ts';
 import type { Mom } from './mom.ts';
 import { tellUser, usedAtEnd } from './outcome.ts';
 import { isAlive, sessionUsage, signalSession } from './processes.ts';
-import { deliverSpec, epilogueSpec, type JobFiles, jobFiles, startSpec } from './spec.ts';
+import {
+  deliverSpec,
+  epilogueSpec,
+  type JobFiles,
+  jobFiles,
+  type Spec,
+  sisterSpec,
+  startSpec,
+} from './spec.ts';
 
 export interface JobRecord {
   message: StartMessage;
@@ -102,10 +110,45 @@ export class MomJob {
         this.mom.tell({ kind: 'slow-start', id: this.id, attempt: message.attempt });
       }
     });
-    const spec = startSpec(message, this.files, place);
-    launch(this.mom.paths, 'start', this.id, spec, (words) => this.take(words)).then(() =>
-      this.launcherGone(),
-    );
+    void this.startOnAll(startSpec(message, this.files, place));
+  }
+
+  /** The other nodes first, as TORQUE's moms do: a job whose join one of them refuses is tried again. */
+  private async startOnAll(spec: Spec): Promise<void> {
+    const answers = await Promise.all(this.sisters().map((sister) => this.runSister(sister, undefined)));
+    if (answers.some((code) => code !== 0)) {
+      this.mom.log('08', 'Req', 'send_sisters', `sending ABORT to sisters for job ${this.id}`);
+      this.finish(-3);
+      return;
+    }
+    if (this.finishing) return;
+    await launch(this.mom.paths, 'start', this.id, spec, (words) => this.take(words));
+    this.launcherGone();
+  }
+
+  /** The other nodes of the job; their hooks are run from here, with what is theirs. */
+  private sisters(): { node: string; rank: number }[] {
+    return [...new Set(this.record.message.nodeFile)].map((node, rank) => ({ node, rank })).slice(1);
+  }
+
+  private async runSister(
+    { node, rank }: { node: string; rank: number },
+    end: { used: Pair[]; exitStatus: number } | undefined,
+  ): Promise<number> {
+    const { message } = this.record;
+    const paths = this.mom.pathsOf(node);
+    const place = {
+      paths,
+      node,
+      config: readMomConfig(paths.config),
+      environment: readPbsEnvironment(paths.environment),
+    };
+    const spec = sisterSpec(message, jobFiles(paths, message), place, rank, end);
+    let code = 255;
+    await launch(paths, 'sister', `${this.id}.${rank}`, spec, ([kind, value = '']) => {
+      if (kind === 'sister') code = Number(value);
+    });
+    return code;
   }
 
   private take([kind = '', first = '', second = '']: string[]): void {
@@ -235,6 +278,9 @@ export class MomJob {
     }
     this.mom.log('128', 'Svr', 'preobit_preparation', 'top');
     this.save({ phase: 'epilogue', exitStatus, used });
+    // A job that never began is dropped by the other nodes without a word: TORQUE's ABORT.
+    if (session !== undefined)
+      await Promise.all(this.sisters().map((sister) => this.runSister(sister, { used, exitStatus })));
     await this.runEpilogue();
     if (!NEVER_STARTED.has(exitStatus)) await this.deliver();
     this.save({ phase: 'obit' });

@@ -9,7 +9,7 @@ import { encodeSpec, type Spec } from './spec.ts';
 /** Calls `take` with the words of each event; resolves when the launcher has gone. */
 export function launch(
   paths: MomPaths,
-  mode: 'start' | 'epilogue' | 'deliver',
+  mode: 'start' | 'epilogue' | 'deliver' | 'sister',
   name: string,
   spec: Spec,
   take: (words: string[]) => void,

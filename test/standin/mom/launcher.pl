@@ -3,7 +3,7 @@
 # alive, as the children of a real mom do. Perl, since Node cannot set supplementary groups, argv[0] or a session of
 # its own all at once. Uses only what Debian's perl-base has.
 #
-#   launcher.pl start|epilogue|deliver SPEC
+#   launcher.pl start|epilogue|deliver|sister SPEC
 #
 # SPEC is a file of NUL-separated names and values; a name ending in [] may come again. Events go to descriptor 3, one a
 # line; nobody listening is no error.
@@ -18,7 +18,7 @@ open(my $events, '>&=', 3) or die "descriptor 3: $!\n";
 fcntl($events, F_SETFD, FD_CLOEXEC);
 
 # The log of the mom is not the job's business: what jobs may write to is opened below.
-my %modes = (start => \&start, epilogue => \&epilogue, deliver => \&deliver);
+my %modes = (start => \&start, epilogue => \&epilogue, deliver => \&deliver, sister => \&sister);
 ($modes{$mode} // die "unknown mode $mode\n")->();
 POSIX::_exit(0);
 
@@ -223,6 +223,18 @@ sub epilogue {
         run_hook($who, $path, 0022, $out, $err);
     }
     event('done');
+}
+
+# The hooks of a node that is not the job's first: prologue.parallel or epilogue.parallel.
+sub sister {
+    open(my $null, '>', '/dev/null');
+    for my $hook (@{ $spec{hook} // [] }) {
+        my ($who, $path) = split /\t/, $hook, 2;
+        my $result = run_hook($who, $path, 0077, $null, $null);
+        next if $result eq '0';
+        return event('sister', $result eq 'timeout' ? -1 : $result);
+    }
+    event('sister', 0);
 }
 
 # Copies finished output to where the user wants it, entirely with the user's rights.

@@ -41,6 +41,15 @@ export class Mom {
     this.log = openLog(this.paths.logs, '   pbs_mom');
   }
 
+  /** Of another mom of the site. */
+  pathsOf(node: string): MomPaths {
+    const { home } = this.options;
+    const { nodes } = JSON.parse(readFileSync(sitePaths(home).config, 'utf8')) as {
+      nodes: { name: string }[];
+    };
+    return momPaths(home, node, nodes[0]?.name === node);
+  }
+
   run(): void {
     this.log('02', 'Svr', 'Log', 'Log opened');
     for (const name of readdirSync(this.paths.jobs)) {

@@ -67,13 +67,14 @@ interface Place {
   environment: Pair[];
 }
 
-function common(message: StartMessage, files: JobFiles, place: Place): Spec {
+/** @param rank 0 on the job's first node, which alone has the node file */
+function common(message: StartMessage, files: JobFiles, place: Place, rank = 0): Spec {
   const nodes = resource(message, 'nodes');
   const hookEnvironment: Pair[] = [
     ...place.environment,
-    ['PBS_MSHOST', place.node],
-    ['PBS_NODEFILE', files.nodeFile],
-    ['PBS_NODENUM', '0'],
+    ['PBS_MSHOST', message.nodeFile[0] ?? place.node],
+    ...(rank === 0 ? ([['PBS_NODEFILE', files.nodeFile]] satisfies Pair[]) : []),
+    ['PBS_NODENUM', String(rank)],
     ['PBS_NP', String(message.slots)],
     ['PBS_NUM_NODES', String(message.nodes)],
     ['PBS_NUM_PPN', String(message.processorsPerNode)],
@@ -104,18 +105,35 @@ function ownHook(message: StartMessage, name: string): Spec {
   return [['hook[]', `own\t${full}`]];
 }
 
+function prologueWords(message: StartMessage, files: JobFiles): string[] {
+  const { id, user, group, name, resources, queue, account } = message;
+  return [id, user, group, name, resourceWords(resources), queue, account, files.script];
+}
+
+/** The hooks on another node of the job: as TORQUE's source has it, with the arguments of the first node's and a path of a job
+ * script that is not there. */
+export function sisterSpec(
+  message: StartMessage,
+  files: JobFiles,
+  place: Place,
+  rank: number,
+  end: { used: Pair[]; exitStatus: number } | undefined,
+): Spec {
+  const words =
+    end === undefined ? prologueWords(message, files) : epilogueWords(message, files, { ...end, session: 0 });
+  const kind = end === undefined ? 'prologue' : 'epilogue';
+  const { momPriv } = place.paths;
+  return [
+    ...common(message, files, place, rank),
+    ...words.map((value): Pair => ['hook_arg[]', value]),
+    ['hook[]', `root\t${join(momPriv, `${kind}.parallel`)}`],
+    ['hook[]', `user\t${join(momPriv, `${kind}.user.parallel`)}`],
+  ];
+}
+
 export function startSpec(message: StartMessage, files: JobFiles, place: Place): Spec {
   const { config, paths } = place;
-  const hookArguments = [
-    message.id,
-    message.user,
-    message.group,
-    message.name,
-    resourceWords(message.resources),
-    message.queue,
-    message.account,
-    files.script,
-  ];
+  const hookArguments = prologueWords(message, files);
   const shell = message.shell ?? message.loginShell;
   const argv =
     config.jobStarter !== undefined
@@ -176,25 +194,26 @@ export function epilogueSpec(
   place: Place,
   end: { session: number; used: Pair[]; exitStatus: number },
 ): Spec {
-  const words = [
-    message.id,
-    message.user,
-    message.group,
-    message.name,
-    String(end.session),
-    resourceWords(message.resources),
-    end.used.map(([name, value]) => `${name}=${value}`).join(','),
-    message.queue,
-    message.account,
-    String(end.exitStatus),
-    files.script,
-  ];
+  const words = epilogueWords(message, files, end);
   return [
     ...common(message, files, place),
     ...words.map((value): Pair => ['hook_arg[]', value]),
     ...ownHook(message, 'epilogue'),
     ['hook[]', `user\t${join(place.paths.momPriv, 'epilogue.user')}`],
     ['hook[]', `root\t${join(place.paths.momPriv, 'epilogue')}`],
+  ];
+}
+
+function epilogueWords(
+  message: StartMessage,
+  files: JobFiles,
+  end: { session: number; used: Pair[]; exitStatus: number },
+): string[] {
+  const used = end.used.map(([name, value]) => `${name}=${value}`).join(',');
+  const { id, user, group, name, resources, queue, account } = message;
+  return [
+    ...[id, user, group, name, String(end.session), resourceWords(resources), used, queue, account],
+    ...[String(end.exitStatus), files.script],
   ];
 }
 

@@ -28,6 +28,11 @@ const schema = z.strictObject({
   retryMilliseconds: z.int().nonnegative().default(200),
   /** Seconds until a job that the server has forgotten is found on its mom and killed. */
   straySeconds: z.number().nonnegative().default(13),
+  /** Network namespace that moms, and so their jobs, run in. */
+  namespace: z
+    .string()
+    .regex(/^[\w-]+$/)
+    .optional(),
   /** Whether moms let a slow prologue delay the next start, as `$jobstartblocktime` does. */
   blockStarts: z.boolean().default(false),
 });

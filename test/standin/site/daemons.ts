@@ -26,13 +26,16 @@ function readSiteConfig(home: string): StandinConfigInput {
 }
 
 /** Spawns one daemon in a session of its own and notes its pid and start time. */
-function spawnDaemon(home: string, name: string, words: readonly string[]): void {
+function spawnDaemon(home: string, name: string, words: readonly string[], namespace?: string): void {
   const { pids } = sitePaths(home);
   mkdirSync(pids, { recursive: true, mode: 0o700 });
   const output = openSync(join(home, 'run', `${name}.out`), 'a', 0o600);
   const environment: NodeJS.ProcessEnv = { ...process.env, TORQUE_STANDIN_HOME: home };
   delete environment['NODE_EXTRA_CA_CERTS'];
-  const daemon: ChildProcess = spawn(process.execPath, [join(home, 'lib', 'torque-standin.cjs'), ...words], {
+  // nsenter becomes the program: the process stays the same.
+  const inside = namespace === undefined ? [] : ['nsenter', `--net=/run/netns/${namespace}`, '--'];
+  const program = [...inside, process.execPath, join(home, 'lib', 'torque-standin.cjs'), ...words];
+  const daemon: ChildProcess = spawn(program[0] ?? '', program.slice(1), {
     cwd: '/',
     detached: true,
     env: environment,
@@ -91,7 +94,7 @@ export async function startMom(home: string, node: string, mode: MomMode = '-p')
   if (config.blockStarts === true) words.push('--block-starts');
   const { logs } = momPaths(home, node, first);
   const before = countOpened(logs);
-  spawnDaemon(home, `mom.${node}`, words);
+  spawnDaemon(home, `mom.${node}`, words, config.namespace);
   await until(
     () => countOpened(logs) > before,
     `mom ${node} did not start (see ${home}/run/mom.${node}.out)`,

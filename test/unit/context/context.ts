@@ -55,9 +55,9 @@ export const FULL_CONTEXT: GuestContext = {
     machineFeatures: { total_cpu: 2, hs06: 40 },
     jobFeatures: { allocated_cpu: 2, wall_limit_secs: 3600 },
     peers: {
-      name: 'wn1',
+      rank: 1,
       count: 2,
-      directory: '/share/.vmbatch/ready/112.server.parallel/peers',
+      directory: '/share/.vmbatch/ready/112.server.guests',
       privateKey: 'a private key\n',
       publicKey: 'ssh-ed25519 BBBB',
     },

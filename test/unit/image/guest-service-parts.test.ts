@@ -7,7 +7,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -76,19 +75,28 @@ describe.each(SHELLS)('the guest service under %s', (_name, program = '') => {
     expect(readFileSync(join(directory, 'features/total_cpu'), 'utf8')).toBe('2\n');
   });
 
-  it('puts other guests into the hosts file once each, and nothing that is no address and name', () => {
-    put('etc/hosts', '127.0.0.1 localhost\n');
-    put('peers/wn1', '192.0.2.1 guest-1\n');
-    put('peers/wn2', '2001:db8::2 guest-2 and more\n');
-    put('peers/evil1', '$(id) guest-3\n');
-    put('peers/evil2', '192.0.2.3 -x\n');
-    put('peers/empty', '');
-    symlinkSync('/etc/passwd', join(directory, 'peers/link'));
-    const output = shell('VMBATCH_PEERS_DIRECTORY=$1/peers; learn_peers; learn_peers; echo $known');
-    expect(output).toBe('2\n');
-    expect(readFileSync(join(directory, 'etc/hosts'), 'utf8')).toBe(
-      '127.0.0.1 localhost\n192.0.2.1 guest-1\n2001:db8::2 guest-2\n',
+  it('learns names and keys of other guests, and takes nothing that is no address, name or key', () => {
+    const [host, user] = ['ssh-ed25519 AAAAhost', 'ssh-ed25519 AAAAuser'];
+    put(
+      'peers',
+      [
+        `192.0.2.1 guest-1 ${host}1 ${user}1`,
+        `2001:db8::2 guest-2 ${host}2 ${user}2 and more`,
+        `$(id) guest-3 ${host}3 ${user}3`,
+        `192.0.2.4 -x ${host}4 ${user}4`,
+        `192.0.2.5 guest-5 ${host}5 command="id" ${user}5`,
+        `192.0.2.6 guest-6 ${host}6`,
+        '',
+      ].join('\n'),
     );
+    const output = shell(
+      'VMBATCH_HOSTNAME=guest-1; learn_peers <"$1/peers"; printf "%s|%s|%s" "$peer_hosts" "$peer_known" "$peer_keys"',
+    );
+    expect(output.split('|')).toEqual([
+      '2001:db8::2 guest-2\n',
+      `guest-1 ${host}1\n192.0.2.1 ${host}1\nguest-2 ${host}2\n2001:db8::2 ${host}2\n`,
+      `${user}1\n${user}2\n`,
+    ]);
   });
 
   it('knows a disk with an ext file system from a blank one', () => {

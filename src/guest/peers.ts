@@ -1,0 +1,225 @@
+// The guests of a job on several nodes. Their nodes meet in a directory on the share, which is the job's user's: the first
+// node says there what the job asks for, and each other one how its guest fares. Guests write into it too, and root in a guest
+// belongs to the job: nothing in it is secret, and all of it is foreign text.
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as z from 'zod';
+import { type Account, asUser } from '../util/as-user.ts';
+import { VmbatchError } from '../util/errors.ts';
+import { readForeignFile } from '../util/files.ts';
+import { printable } from '../util/log.ts';
+import type { ShareGuard } from './share/guard.ts';
+
+/** Nodes of one job. More is not a job for guests that start one by one. */
+export const MAX_NODES = 256;
+const MAX_BYTES = 128 * 1024;
+const LOOK_MS = 200;
+/** Looks in a row without the directory after which it has gone for good: other nodes may just be making it. */
+const GONE_LOOKS = 10;
+
+const CALL = z.object({
+  version: z.literal(1),
+  jobId: z.string().max(256),
+  /** Of this start of the job. */
+  nonce: z.string().max(64),
+  count: z.int().min(2).max(MAX_NODES),
+  /** The job script's `#VMBATCH` lines. */
+  directives: z.string().max(64 * 1024),
+});
+/** What the first node tells the others. */
+export type Call = z.infer<typeof CALL>;
+
+const HOST_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/;
+const ANSWER = z.union([
+  z.object({
+    version: z.literal(1),
+    nonce: z.string().max(64),
+    node: z.string().max(256),
+    hostname: z.string().regex(HOST_NAME),
+  }),
+  z.object({
+    version: z.literal(1),
+    nonce: z.string().max(64),
+    node: z.string().max(256),
+    error: z.string().max(4096),
+  }),
+]);
+/** How the guest of another node fares. */
+export type Answer = z.infer<typeof ANSWER>;
+
+/** A job's id in names of files that guests handle: without the brackets of an array, which mean something to a shell. */
+export function shareName(jobId: string): string {
+  return jobId.replaceAll(/[[\]]/g, '-');
+}
+
+/** The directory of a job's guests. */
+export function peersDirectory(readyDirectory: string, jobId: string): string {
+  return join(readyDirectory, `${shareName(jobId)}.guests`);
+}
+
+/** The id under which another node than the first keeps its guest of a job: leases, names and files of the two are then never
+ * the same. */
+export function peerJobId(jobId: string, rank: number): string {
+  return `${jobId}.node${rank}`;
+}
+
+/** Makes the directory, empty: done by the other nodes, so that they see when the first one is through with the job. */
+export function preparePeers(directory: string, account: Account): void {
+  asUser(account, () => {
+    rmSync(directory, { recursive: true, force: true });
+    // Several nodes are here at once.
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+  });
+}
+
+/** Puts the call into the directory, and nothing else is in it then. */
+export function callPeers(directory: string, account: Account, call: Call): void {
+  asUser(account, () => {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    for (const name of readdirSync(directory))
+      rmSync(join(directory, name), { recursive: true, force: true });
+    writeWhole(join(directory, 'call.json'), call);
+  });
+}
+
+/** Removes the directory: the job is over, for all its nodes. */
+export function dismissPeers(directory: string, account: Account): void {
+  asUser(account, () => rmSync(directory, { recursive: true, force: true }));
+}
+
+export function answerCall(directory: string, account: Account, rank: number, answer: Answer): void {
+  asUser(account, () => writeWhole(join(directory, `answer-${rank}.json`), answer));
+}
+
+function writeWhole(path: string, value: object): void {
+  writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o644, flag: 'w' });
+  renameSync(`${path}.new`, path);
+}
+
+interface Waiting {
+  guard: Pick<ShareGuard, 'exists'>;
+  uid: number;
+  deadlineMs: number;
+  signal: AbortSignal;
+}
+
+/** Waits for the first node's call.
+ * @throws VmbatchError `node` (`peer-silent`); `job` (`job-deleted`) when the directory goes; the signal's reason when aborted */
+export async function waitForCall(directory: string, jobId: string, waiting: Waiting): Promise<Call> {
+  const path = join(directory, 'call.json');
+  const started = performance.now();
+  for (
+    let absent = 0;
+    absent < GONE_LOOKS;
+    absent = (await waiting.guard.exists(directory)) ? 0 : absent + 1
+  ) {
+    waiting.signal.throwIfAborted();
+    if (await waiting.guard.exists(path)) {
+      const call = parseFile(path, waiting.uid, CALL);
+      if (call?.jobId === jobId) return call;
+    }
+    if (performance.now() - started > waiting.deadlineMs)
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'peer-silent',
+        message: `the first node of job ${jobId} has not said what to start within ${Math.round(waiting.deadlineMs / 1000)} s`,
+        hint: 'do all nodes have the same share and the same ready_directory?',
+        jobId,
+      });
+    await pause(waiting.signal);
+  }
+  throw new VmbatchError({
+    fault: 'job',
+    code: 'job-deleted',
+    message: `job ${jobId} was given up by its first node`,
+    jobId,
+  });
+}
+
+/** Waits until all other nodes have said that their guests are ready.
+ * @param nodes names of the job's nodes, the first first
+ * @returns host names of the guests, in the order of the nodes; the first is not there
+ * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent` */
+export async function waitForAnswers(
+  directory: string,
+  call: Call,
+  nodes: readonly string[],
+  waiting: Waiting,
+): Promise<string[]> {
+  const hostnames: string[] = [];
+  const started = performance.now();
+  const refuse = (code: string, message: string, hint?: string) =>
+    new VmbatchError({ fault: 'node', code, message, hint, jobId: call.jobId });
+  for (;;) {
+    waiting.signal.throwIfAborted();
+    for (let rank = 1; rank < call.count; rank++) {
+      const path = join(directory, `answer-${rank}.json`);
+      if (hostnames[rank] !== undefined || !(await waiting.guard.exists(path))) continue;
+      const answer = parseFile(path, waiting.uid, ANSWER);
+      if (answer?.nonce !== call.nonce) continue;
+      if ('error' in answer)
+        throw refuse(
+          'peer-failed',
+          `the guest on node ${nodes[rank] ?? rank} failed: ${printable(answer.error)}`,
+        );
+      hostnames[rank] = answer.hostname;
+    }
+    const missing = nodes.filter((_node, rank) => rank > 0 && hostnames[rank] === undefined);
+    if (missing.length === 0) return hostnames;
+    if (performance.now() - started > waiting.deadlineMs)
+      throw refuse(
+        'peer-silent',
+        `no word of a guest on ${missing.join(', ')} within ${Math.round(waiting.deadlineMs / 1000)} s`,
+        "is prologue.parallel in place there? 'vmbatch hooks install' puts it there",
+      );
+    await pause(waiting.signal);
+  }
+}
+
+/** Undefined while it is not what it must be: it may be half of something, or an earlier start's. */
+function parseFile<T>(path: string, uid: number, schema: z.ZodType<T>): T | undefined {
+  const content = readForeignFile(path, { maxBytes: MAX_BYTES, ownerUid: uid }, 'node');
+  if (content === undefined) return undefined;
+  try {
+    return schema.parse(JSON.parse(content.toString('utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+async function pause(signal: AbortSignal): Promise<void> {
+  await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+}
+
+/** Names of a job's nodes, each once, and how often each stands in the node file. */
+export function nodesOf(nodeFile: string): { names: string[]; slots: number[] } {
+  const names: string[] = [];
+  const slots: number[] = [];
+  for (const name of nodeFile.split('\n').map((line) => line.trim())) {
+    if (name === '') continue;
+    const index = names.indexOf(name);
+    if (index === -1) {
+      names.push(name);
+      slots.push(1);
+    } else slots[index] = (slots[index] ?? 0) + 1;
+  }
+  return { names, slots };
+}
+
+/** The node file inside a guest: the guests' names, as often as TORQUE's has their nodes. */
+export function guestNodeFile(hostnames: readonly string[], slots: readonly number[]): string {
+  return hostnames.map((name, index) => `${name}\n`.repeat(slots[index] ?? 1)).join('');
+}
+
+/** Which of a job's nodes this is, from `PBS_NODENUM`.
+ * @throws VmbatchError `node` if the mom did not say it, or says that it is the first */
+export function parseRank(text: string | undefined): number {
+  if (text !== undefined && /^[1-9][0-9]{0,4}$/.test(text)) return Number(text);
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'hook-arguments',
+    message: `the hook was given ${JSON.stringify(text)} as the number of the node (PBS_NODENUM)`,
+    hint: 'is this another batch system, or another version of TORQUE?',
+  });
+}

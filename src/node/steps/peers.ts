@@ -1,0 +1,34 @@
+// The step of a job on several nodes: the place on the share where they meet.
+import { randomBytes } from 'node:crypto';
+import { callPeers, dismissPeers } from '../../guest/peers.ts';
+import { openShareGuard } from '../../guest/share/guard.ts';
+import { writeRecord } from '../record.ts';
+import type { Step } from './step.ts';
+
+export const peers: Step = {
+  name: 'peers',
+  wanted: ({ role }) => role !== undefined,
+  async acquire({ role, record, paths, account }) {
+    if (role === undefined) return;
+    const { directory } = role;
+    record.peers = { directory, rank: role.rank };
+    writeRecord(paths, record);
+    if (role.rank > 0) return;
+    role.call.nonce = randomBytes(8).toString('hex');
+    callPeers(directory, account, role.call);
+  },
+  async release({ record }) {
+    const { peers: place, uid, gid } = record;
+    // The first node's: with it the others know that the job is over.
+    if (place === undefined || place.rank > 0) return;
+    const guard = openShareGuard(
+      record.share?.name ?? place.directory,
+      record.share?.lookMs ?? record.undoMs,
+    );
+    try {
+      if (await guard.exists(place.directory)) dismissPeers(place.directory, { uid, gid });
+    } finally {
+      guard.close();
+    }
+  },
+};
