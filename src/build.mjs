@@ -12,10 +12,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
-import { Script } from 'node:vm';
 import { build } from 'esbuild';
-import { chunkSource, compiledPath } from './chunk-source.mjs';
+import { compileChunk } from './compile-chunk.mjs';
 import { compileTemplate } from './compile-template.mjs';
 
 const root = join(import.meta.dirname, '..');
@@ -58,8 +56,8 @@ const chunks = (toLib) => ({
   },
 });
 
-/** Commands that A-REX starts again and again; compiled beforehand, see src/util/compiled-chunk.ts. */
-const HOT_COMMANDS = ['cancel', 'info', 'scan', 'submit'];
+/** Commands that A-REX and the moms start again and again; compiled beforehand, see src/util/compiled-chunk.ts. */
+const HOT_COMMANDS = ['cancel', 'epilogue', 'info', 'prologue', 'scan', 'submit'];
 
 /** Puts the loader of a compiled chunk in the place of the entry's imports of those commands. */
 const compiledChunks = {
@@ -79,15 +77,6 @@ const compiledChunks = {
     }));
   },
 };
-
-/** Writes the compiled form of a chunk beside it: all of its functions, also those that V8 would only look at when they
- * are called. The flag must be off again when the data is made: V8 takes it only under the flags that it was made with. */
-function compileChunk(file) {
-  setFlagsFromString('--no-lazy');
-  const script = new Script(chunkSource(readFileSync(file, 'latin1')), { filename: file });
-  setFlagsFromString('--lazy');
-  writeFileSync(compiledPath(file), script.createCachedData());
-}
 
 /** Libraries as `require` sees them: a default import from outside means all of `module.exports`. */
 const vendorEntries = {

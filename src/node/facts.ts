@@ -1,5 +1,6 @@
 // What this node can do and what it gave the job: looked up, not assumed.
 import type { NodeConfig } from '../config/node-config.ts';
+import { FILTER6 } from '../guest/network/plan.ts';
 import { cachedCapabilities, checkDemands } from '../hypervisor/capabilities.ts';
 import { cpusOfJob, numaNodesOf } from '../hypervisor/cpus.ts';
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
@@ -15,10 +16,12 @@ export async function lookUpFacts(config: NodeConfig, jobId: string, run: Run): 
     config.state,
   );
   checkDemands(config, capabilities);
+  const knows = (filter: string) =>
+    network.type !== 'user' && (capabilities?.filters.includes(filter) ?? false);
   const cpus = hypervisor.pinning || hypervisor.numa ? cpusOfJob(jobId) : undefined;
   return {
     type,
-    filterSupported: network.type !== 'user' && (capabilities?.filters.includes('clean-traffic') ?? false),
+    filters: { ipv4: knows('clean-traffic'), ipv6: knows(FILTER6) },
     cpus,
     numaNodes: cpus === undefined ? undefined : numaNodesOf(cpus),
   };

@@ -58,7 +58,7 @@ export function planGuest(plan: PlanRequest): GuestPlan {
       message: `image ${request.imageName} is for ${hypervisors.join(', ')}, and this node has ${facts.type}`,
       hint: 'add the type to the hypervisors of the image in the node file if it boots there',
     });
-  const network = planNetwork(config.network, plan.leases, jobId, facts.filterSupported);
+  const network = planNetwork(config.network, plan.leases, jobId, facts.filters);
   const domain = planDomain(plan, network);
   const context: GuestContext = {
     jobId,

@@ -110,7 +110,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
     facts: {
       type: chooseDomainType(config.hypervisor.type, config.hypervisor.uri),
       // As on a node with libvirt's own filters installed; asking it is not for everybody to do.
-      filterSupported: true,
+      filters: { ipv4: true, ipv6: true },
       cpus: undefined,
       numaNodes: undefined,
     },

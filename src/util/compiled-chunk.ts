@@ -28,6 +28,6 @@ export function loadCompiledChunk(file: string): CommandModule {
     cachedData,
   });
   const module = { exports: {} as CommandModule };
-  script.runInThisContext()(module.exports, require, module, file, '');
+  script.runInThisContext()(module.exports, require, module, file, file.slice(0, file.lastIndexOf('/')));
   return module.exports;
 }

@@ -2,7 +2,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Context, type Figure, ROWS } from './rows.ts';
+import { NODE_ROWS } from './node-rows.ts';
+import { ROWS as CE_ROWS, type Context, type Figure } from './rows.ts';
+
+const ROWS = [...CE_ROWS, ...NODE_ROWS];
 
 const USAGE = `usage: npm run bench -- [--only ROW[,ROW...]] [--turns N] [--json] [--program FOLDER]
 
@@ -90,8 +93,10 @@ function lines({ row, figures, problem }: Measured): string {
         amount(figure.ours, unit),
         reference === undefined ? '' : `${reference.what}: ${amount(reference.value, unit)}`,
         isRatio ? figure.value.toFixed(figure.value < 0.1 ? 4 : 2) : '',
-        `≤ ${isRatio ? figure.must.toFixed(figure.must < 0.1 ? 2 : 2) : amount(figure.must, unit)}`,
-        figure.value <= figure.must ? 'yes' : 'NO',
+        figure.must === Number.POSITIVE_INFINITY
+          ? ''
+          : `≤ ${isRatio ? figure.must.toFixed(figure.must < 0.1 ? 2 : 2) : amount(figure.must, unit)}`,
+        figure.must === Number.POSITIVE_INFINITY ? '' : figure.value <= figure.must ? 'yes' : 'NO',
       )}\n`;
     })
     .join('');
@@ -99,6 +104,7 @@ function lines({ row, figures, problem }: Measured): string {
 
 function amount(value: number, unit: Figure['unit']): string {
   if (unit === 'processes') return String(value);
+  if (unit === 'times') return value.toFixed(2);
   if (unit === 's') return `${value.toFixed(2)} s`;
   if (unit === 'ms' && value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
   return `${value.toFixed(0)} ${unit}`;

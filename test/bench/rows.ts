@@ -19,7 +19,7 @@ export interface Context {
 export interface Figure {
   what: string;
   ours: number;
-  unit: 'ms' | 's' | 'MiB' | 'processes';
+  unit: 'ms' | 's' | 'MiB' | 'processes' | 'times';
   /** What it is compared with, if with anything. */
   reference?: { what: string; value: number };
   /** What must not be exceeded: the ratio if there is a reference, else `ours`. */

@@ -50,6 +50,8 @@ export interface SiteOptions {
   /** Told of each part as it starts. */
   onStage: (stage: keyof typeof SITE_STAGES) => void;
   slots?: number;
+  /** Whether moms start one job after the other, as TORQUE's do. */
+  blockStarts?: boolean;
   /** Worker nodes, all on this machine, each with hooks and state of its own; `vmbatch-node`, `vmbatch-node2`, …
    * Default: 1. */
   nodes?: number;
@@ -197,6 +199,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     queues: [...queues.map((name) => ({ name, attributes: {} })), { name: 'plain', attributes: {} }],
     nodes: nodeNames.map((name) => ({ name, np: options.slots ?? 2 })),
     ...(network === undefined ? {} : { namespace: network.namespace }),
+    blockStarts: options.blockStarts ?? false,
     momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
   });
   await mustRun(join(dist, 'vmbatch'), [

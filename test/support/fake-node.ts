@@ -132,7 +132,12 @@ ${changes}`;
         config: node.config,
         hook: hook(jobId),
         ppn: 1,
-        facts: async () => ({ type: 'qemu', filterSupported: true, cpus: undefined, numaNodes: undefined }),
+        facts: async () => ({
+          type: 'qemu',
+          filters: { ipv4: true, ipv6: true },
+          cpus: undefined,
+          numaNodes: undefined,
+        }),
         wallSeconds: 3600,
         limitMs: 60_000,
         hypervisor,

@@ -84,6 +84,7 @@ describe('a bridge with a pool of two addresses', () => {
         await submit(
           `cat "$PBS_NODEFILE"
 for guest in $(uniq "$PBS_NODEFILE"); do ssh "$guest" 'echo "$(hostname) $(id -un) $(cat /proc/sys/kernel/random/boot_id)"'; done
+for last in 10 11; do timeout 5 bash -c "exec 3<>/dev/tcp/2001:db8::$last/22 && head -c 7 <&3 && echo"; done
 ip -o addr show dev eth0 | grep -o 'inet6* [0-9a-f.:/]*' | sort`,
           '-l',
           'nodes=2:ppn=2',
@@ -96,7 +97,9 @@ ip -o addr show dev eth0 | grep -o 'inet6* [0-9a-f.:/]*' | sort`,
       expect(guests.map(([name]) => name).sort()).toEqual([first, second]);
       expect(guests.map(([, user]) => user)).toEqual([site.account.name, site.account.name]);
       expect(new Set(guests.map(([, , bootId]) => bootId)).size).toBe(2);
-      expect(lines.slice(6).join(' ')).toMatch(/inet 192\.0\.2\.1[01]\/24 .*inet6 2001:db8::1[01]\/64/);
+      // IPv6 from guest to guest, through the filter that keeps each to its own addresses.
+      expect(lines.slice(6, 8)).toEqual(['SSH-2.0', 'SSH-2.0']);
+      expect(lines.slice(8).join(' ')).toMatch(/inet 192\.0\.2\.1[01]\/24 .*inet6 2001:db8::1[01]\/64/);
       await nothingLeft();
     },
     JOB_MS,

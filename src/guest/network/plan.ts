@@ -33,13 +33,24 @@ const USER_NETWORK = {
   address6: undefined,
 };
 
+/** Our filter for guests with an IPv6 address, which libvirt's clean-traffic leaves without IPv6; `hooks install` defines it. */
+export const FILTER6 = 'vmbatch-clean-traffic6';
+
+/** Filters for `filter: auto` that libvirt's connection knows. */
+export interface KnownFilters {
+  /** `clean-traffic`. */
+  ipv4: boolean;
+  /** {@link FILTER6}. */
+  ipv6: boolean;
+}
+
 /** Pure.
- * @param filterSupported whether libvirt's connection knows the filter clean-traffic, for `filter: auto` */
+ * @param filters for `filter: auto` */
 export function planNetwork(
   config: NetworkConfig,
   leases: NetworkLeases,
   jobId: string,
-  filterSupported: boolean,
+  filters: KnownFilters,
 ): NetworkPlan {
   const { mac, entry } = leases;
   const { domain: searchDomain } = config;
@@ -59,14 +70,10 @@ export function planNetwork(
       port,
     };
   }
-  const name =
-    config.filter === 'auto'
-      ? filterSupported
-        ? 'clean-traffic'
-        : undefined
-      : config.filter === 'off'
-        ? undefined
-        : config.filter;
+  const { ipv4, ipv6 } = filters;
+  const automatic =
+    entry?.address6 === undefined ? (ipv4 ? 'clean-traffic' : undefined) : ipv6 ? FILTER6 : undefined;
+  const name = config.filter === 'auto' ? automatic : config.filter === 'off' ? undefined : config.filter;
   const domain: DomainNetwork = {
     type: config.type,
     name: config.name ?? '',

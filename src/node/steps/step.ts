@@ -2,6 +2,7 @@
 // and leaves alone what is not the job's.
 import type { NodeConfig } from '../../config/node.ts';
 import type { KeyPair } from '../../context/keys.ts';
+import type { KnownFilters } from '../../guest/network/plan.ts';
 import type { Call } from '../../guest/peers.ts';
 import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
@@ -62,8 +63,7 @@ export interface PeerRole {
 /** What is looked up about the node, not assumed. */
 export interface NodeFacts {
   type: DomainType;
-  /** Whether libvirt knows the network filter clean-traffic. */
-  filterSupported: boolean;
+  filters: KnownFilters;
   /** The CPUs of the node that the job was given, and their NUMA nodes; undefined: not known. */
   cpus: number[] | undefined;
   numaNodes: number[] | undefined;

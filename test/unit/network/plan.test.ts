@@ -32,7 +32,10 @@ const STATIC = network(`
     - { address: 192.0.2.11 }
 `);
 const plan = (config: ReturnType<typeof network>, entry?: (typeof STATIC.static & object)['pool'][number]) =>
-  planNetwork(config, { port: 22_001, mac: entry?.mac ?? MAC, entry }, '112.server', true);
+  planNetwork(config, { port: 22_001, mac: entry?.mac ?? MAC, entry }, '112.server', {
+    ipv4: true,
+    ipv6: true,
+  });
 
 describe('planNetwork', () => {
   it('forwards a port on a user network, and gives its fixed addresses if they are to be static', () => {
@@ -57,7 +60,7 @@ describe('planNetwork', () => {
           type: 'bridge',
           name: 'br0',
           mac: '52:54:00:00:00:10',
-          filter: { name: 'clean-traffic', address: '192.0.2.10', address6: '2001:db8::10' },
+          filter: { name: 'vmbatch-clean-traffic6', address: '192.0.2.10', address6: '2001:db8::10' },
         },
         guest: {
           addressing: 'static',
@@ -94,9 +97,29 @@ describe('planNetwork', () => {
     ['my-filter', false, 'my-filter'],
   ])('with filter %s on a connection that supports it (%s) takes %s', (filter, supported, name) => {
     const config = network(`{ type: bridge, name: br0, filter: "${filter}" }`);
-    const { domain } = planNetwork(config, { port: undefined, mac: MAC, entry: undefined }, '1.s', supported);
+    const { domain } = planNetwork(config, { port: undefined, mac: MAC, entry: undefined }, '1.s', {
+      ipv4: supported,
+      ipv6: false,
+    });
     expect(domain.type === 'user' ? 'user' : domain.filter?.name).toBe(name);
   });
+});
+
+it("a guest with an IPv6 address gets the filter that lets it use that, or none: libvirt's own leaves it without IPv6", () => {
+  const config = network(
+    `{ type: bridge, name: br0, addressing: static, prefix_length: 24, pool: [{ address: 192.0.2.9, address6: "2001:db8::9" }] }`,
+  );
+  const entry = config.static?.pool[0];
+  const filter = (ipv6: boolean) => {
+    const { domain } = planNetwork(config, { port: undefined, mac: MAC, entry }, '1.s', { ipv4: true, ipv6 });
+    return domain.type === 'user' ? 'user' : domain.filter;
+  };
+  expect(filter(true)).toEqual({
+    name: 'vmbatch-clean-traffic6',
+    address: '192.0.2.9',
+    address6: '2001:db8::9',
+  });
+  expect(filter(false)).toBeUndefined();
 });
 
 describe('hostnameOf', () => {
