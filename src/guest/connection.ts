@@ -2,6 +2,15 @@
 import ssh2, { type ClientChannel } from 'ssh2';
 import { VmbatchError } from '../util/errors.ts';
 
+/** The first carries a job's output twice as fast as ssh2's own choice; every guest has one of them. */
+const CIPHERS = [
+  'chacha20-poly1305@openssh.com',
+  'aes128-gcm@openssh.com',
+  'aes256-gcm@openssh.com',
+  'aes128-ctr',
+  'aes256-ctr',
+] as const;
+
 export interface ConnectionOptions {
   host: string;
   port: number;
@@ -110,7 +119,7 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
       readyTimeout: options.timeoutMs,
       keepaliveInterval: Math.max(100, Math.floor(options.heartbeatMs / (UNANSWERED + 1))),
       keepaliveCountMax: UNANSWERED,
-      algorithms: { serverHostKey: ['ssh-ed25519'] },
+      algorithms: { serverHostKey: ['ssh-ed25519'], cipher: [...CIPHERS] },
       hostVerifier: (key: Buffer) => {
         mismatch = !key.equals(expected);
         return !mismatch;

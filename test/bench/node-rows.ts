@@ -262,15 +262,27 @@ const session: Row = {
         peaks.push(memoryOf(pid, 'VmHWM') ?? 0);
         ours.push(rate(times, arrived));
         rmSync(times);
-        // OpenSSH into the same guest, to nowhere as well.
+        // OpenSSH into the same guest, and into a file as well.
         const client = join(site.dist, 'vmbatch');
         const reference = await runSheltered(
           'sh',
-          ['-c', '"$@" >/dev/null', 'sh', client, 'ssh', '--config', site.nodeFile, id, text],
+          [
+            '-c',
+            'file=$1; shift; "$@" >"$file"',
+            'sh',
+            `${times}.out`,
+            client,
+            'ssh',
+            '--config',
+            site.nodeFile,
+            id,
+            text,
+          ],
           { timeoutMs: 60_000, env: { ...environment() } },
         );
         if (reference.exitCode !== 0) throw new Error(reference.stderr);
         theirs.push(rate(times, Date.now() / 1000));
+        rmSync(`${times}.out`);
         waiting.kill();
         await site.asUser(join(site.standin.binDir, 'qdel'), [id]);
         await untilEnded(site, [id], 30_000);
@@ -349,7 +361,7 @@ const storm: Row = {
       const before = loggedAt(site, 'the guest is ready').length;
       const ids = await Promise.all(Array.from({ length: 8 }, () => submitJob(site, '#!/bin/sh\ntrue\n')));
       await untilEnded(site, ids, 300_000);
-      const started = Math.min(...ids.flatMap((id) => loggedAt(site, `${id} starting a guest`)));
+      const started = Math.min(...ids.flatMap((id) => loggedAt(site, ` ${id} starting a guest`)));
       const ready = loggedAt(site, 'the guest is ready').slice(before);
       if (ready.length !== 8) throw new Error(`${ready.length} of 8 guests were ready at the first try`);
       const all = (Math.max(...ready) - started) / 1000;
