@@ -104,6 +104,8 @@ export interface NodeConfig {
   queues: string[];
   /** When the prologue returns: `ready`: the guest is up; `started`: its domain runs, and the job starter waits. */
   prologueMode: 'ready' | 'started';
+  /** How many guests may boot at a time; `auto`: as many as the node has processors; 0: no limit. */
+  starts: number | 'auto';
   /** Directory for job records and disks. */
   state: string;
   /** Directory for logs. */
@@ -202,6 +204,7 @@ export interface NodeConfig {
  * `<state>/leases`, `hypervisor.uri` goes by `hypervisor.type`. */
 export const BUILT_IN_DEFAULTS = {
   prologue_mode: 'ready',
+  starts: 'auto',
   state: '/var/lib/vmbatch',
   log: '/var/log/vmbatch',
   'hypervisor.type': 'auto',

@@ -24,6 +24,7 @@ import {
   queueName,
   repositoryName,
   size,
+  startsLimit,
   text,
   wholeNumber,
   word,
@@ -112,6 +113,7 @@ type TimeoutName = 'ready' | 'virsh' | 'ssh_connect' | 'epilogue' | 'reconnect' 
 const nodeFile = z.strictObject({
   queues: z.array(queueName()).min(1),
   prologue_mode: oneOf('ready', 'started').prefault(BUILT_IN_DEFAULTS.prologue_mode),
+  starts: startsLimit().prefault(BUILT_IN_DEFAULTS.starts),
   state: absolutePath().prefault(BUILT_IN_DEFAULTS.state),
   log: absolutePath().prefault(BUILT_IN_DEFAULTS.log),
   hypervisor: z
@@ -259,6 +261,7 @@ function toNodeConfig(file: z.output<typeof nodeFile>): NodeConfig {
   return {
     queues: file.queues,
     prologueMode: file.prologue_mode,
+    starts: file.starts,
     state: file.state,
     log: file.log,
     hypervisor: {

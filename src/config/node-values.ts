@@ -89,6 +89,15 @@ export function durationOrOff() {
   });
 }
 
+/** A number of guests, 0 for no limit, or `auto`. */
+export function startsLimit() {
+  return value((found) =>
+    found === 'auto' || (typeof found === 'number' && Number.isInteger(found) && found >= 0 && found <= 1024)
+      ? found
+      : new Refusal('auto, or a whole number from 0 to 1024'),
+  );
+}
+
 export function flag() {
   return value((found) => (typeof found === 'boolean' ? found : new Refusal('true or false')));
 }

@@ -15,6 +15,7 @@ export const STEP_NAMES = [
   'scratch',
   'cache',
   'context',
+  'turn',
   'domain',
   'boot',
   'session',
@@ -57,6 +58,8 @@ const RECORD = z.object({
   space: z.object({ bytes: z.number(), granted: z.boolean() }).optional(),
   /** The guest's DHCP lease, to be given back. */
   dhcp: z.object({ address: z.string(), server: z.string() }).optional(),
+  /** Its turn to boot: a file in STATE/starts. */
+  ticket: z.string().optional(),
   /** Where the nodes of a job on several nodes meet, and which of them this is; 0: the first. */
   peers: z.object({ directory: z.string(), rank: z.int() }).optional(),
   /** The share of the ready file, in words, and how long a look at it may take. */

@@ -82,11 +82,3 @@ export async function untilEnded(site: Site, ids: readonly string[], limitMs: nu
   }
   throw new Error(`jobs do not end: ${readFileSync(join(site.log, 'vmbatch.log'), 'utf8').slice(-2000)}`);
 }
-
-/** When the log says something, in milliseconds since 1970. */
-export function loggedAt(site: Site, words: string): number[] {
-  return readFileSync(join(site.log, 'vmbatch.log'), 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(words))
-    .map((line) => Date.parse(line.split(' ')[0] ?? ''));
-}

@@ -18,6 +18,7 @@ import { asUser } from '../../util/as-user.ts';
 import { removeFile } from '../../util/files.ts';
 import { guestServiceFailure } from '../console.ts';
 import { writeRecord } from '../record.ts';
+import { endTurn } from '../turn.ts';
 import type { PeerRole, StartingJob, Step } from './step.ts';
 
 /** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
@@ -57,6 +58,7 @@ export const boot: Step = {
   async acquire(job) {
     const { record, paths } = job;
     const report = await waitForGuest(job);
+    if (record.ticket !== undefined) endTurn(job.state, record.ticket);
     const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
     if (job.role !== undefined) await meetPeers(job, job.role, hostname);

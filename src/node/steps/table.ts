@@ -7,6 +7,7 @@ import { network } from './network.ts';
 import { peers } from './peers.ts';
 import { boot, readyFile, session } from './ready.ts';
 import type { Step } from './step.ts';
+import { turn } from './turn.ts';
 
 /** In the order of STEP_NAMES. */
 export const STEPS: readonly Step[] = [
@@ -17,6 +18,7 @@ export const STEPS: readonly Step[] = [
   scratch,
   cache,
   context,
+  turn,
   domain,
   boot,
   session,

@@ -1,0 +1,25 @@
+// The step before the domain: the guest's turn to boot.
+import { availableParallelism } from 'node:os';
+import { writeRecord } from '../record.ts';
+import { awaitTurn, endTurn, ticketName } from '../turn.ts';
+import type { Step } from './step.ts';
+
+export const turn: Step = {
+  name: 'turn',
+  // The guests of a job on several nodes wait for each other: two such jobs could wait for each other's turns for ever.
+  wanted: ({ config, role }) => config.starts !== 0 && role === undefined,
+  async acquire({ config, state, record, paths, remainingMs, signal }) {
+    record.ticket = ticketName(record.jobId);
+    writeRecord(paths, record);
+    await awaitTurn(state, record.ticket, {
+      limit: config.starts === 'auto' ? availableParallelism() : config.starts,
+      self: record.prologue,
+      // A guest must still have time to boot.
+      deadlineMs: Math.max(0, remainingMs() - Math.min(60_000, config.timeouts.readyMs / 2)),
+      signal,
+    });
+  },
+  async release({ state, record }) {
+    if (record.ticket !== undefined) endTurn(state, record.ticket);
+  },
+};
