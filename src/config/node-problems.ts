@@ -74,7 +74,25 @@ export function crossCheck(content: unknown): NodeFileProblem[] {
       atKey: false,
       text: `found ${describeFound(ready)}, allowed: a path below share.path, ${describeFound(sharePath)}, since the guest writes there`,
     });
+  problems.push(...checkReadyChannel(content));
   return problems;
+}
+
+/** In the mode `started` the job starter waits for the guest: as the job's user, who may ask neither libvirt nor its agent. */
+function checkReadyChannel(content: Record<string, unknown>): NodeFileProblem[] {
+  if (content['prologue_mode'] !== 'started') return [];
+  const channel = content['ready_channel'];
+  const network = isMapping(content['network']) ? content['network'] : {};
+  const isAddressKnown = (network['type'] ?? 'user') === 'user' || network['addressing'] === 'static';
+  if (channel !== 'agent' && (channel !== 'ssh' || isAddressKnown)) return [];
+  const allowed = isAddressKnown ? 'file, ssh' : 'file';
+  return [
+    {
+      path: ['ready_channel'],
+      atKey: false,
+      text: `found ${describeFound(channel)}, allowed with prologue_mode started on this network: ${allowed}`,
+    },
+  ];
 }
 
 function checkImageNames(images: Record<string, unknown>, chosen: unknown): NodeFileProblem[] {

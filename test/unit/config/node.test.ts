@@ -157,6 +157,29 @@ disk: { free_floor: 0 KiB }
     expect(config.disk.freeFloorBytes).toBe(0);
   });
 
+  it.each([
+    ['agent', '{}', 'file, ssh'],
+    ['agent', '{ type: libvirt, name: guests }', 'file'],
+    ['ssh', '{ type: bridge, name: br0 }', 'file'],
+  ])(
+    'refuses ready_channel %s on network %s where the job starter waits for the guest',
+    (channel, network, allowed) => {
+      const text = `${MINIMAL}\nnetwork: ${network}\nready_channel: ${channel}\n`;
+      expect(parseNodeConfig(text, 'node.yaml').readyChannel).toBe(channel);
+      expect(message(`${text}prologue_mode: started\n`)).toContain(
+        `ready_channel: found "${channel}", allowed with prologue_mode started on this network: ${allowed}`,
+      );
+      const static4 =
+        '{ type: bridge, name: br0, addressing: static, prefix_length: 24, pool: [{ address: 192.0.2.2 }] }';
+      expect(
+        parseNodeConfig(
+          `${MINIMAL}\nnetwork: ${static4}\nready_channel: ssh\nprologue_mode: started\n`,
+          'node.yaml',
+        ).prologueMode,
+      ).toBe('started');
+    },
+  );
+
   it('lets images share settings through anchors, and places their problems', () => {
     const text = (maximum: string) => `
 queues: [a]
