@@ -178,9 +178,9 @@ async function start(
       await startPeer(options, peer.rank, [node, vmbatch, 'epilogue', ...places, ...ended]);
       return;
     }
-    // Only a job on several nodes has a node file with more than one name in it.
-    const text =
-      nodeFile === undefined || Number(process.env['PBS_NUM_NODES'] ?? 1) < 2 ? '' : readNodeFile(nodeFile);
+    // TORQUE's number is 0 where the nodes were asked for by name.
+    const isAlone = nodeFile === undefined || (process.env['PBS_NUM_NODES'] ?? '1') === '1';
+    const text = isAlone ? '' : readNodeFile(nodeFile);
     await startGuest({ ...options, ...(text === '' ? {} : { peers: { nodeFile: text } }) });
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');

@@ -99,7 +99,8 @@ describe('kinds of jobs', () => {
     writeFileSync(script, '#!/bin/sh\n', { mode: 0o700 });
     await runSheltered('chown', [site.account.name, script]);
     const words = ['78.test', site.account.name, site.account.name, 'job', 'nodes=2', QUEUE, '', script];
-    const env = { ...process.env, PBS_NODEFILE: nodeFile, PBS_NUM_NODES: '2' };
+    // What TORQUE says of nodes=wn1+wn2.
+    const env = { ...process.env, PBS_NODEFILE: nodeFile, PBS_NUM_NODES: '0' };
     const result = await runSheltered(join(site.standin.momPrivDir, 'prologue'), words, {
       cwd: site.standin.momPrivDir,
       env,

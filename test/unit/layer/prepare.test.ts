@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -357,9 +358,20 @@ done
   });
 
   it('says so when libguestfs is asked for and absent', async () => {
-    await expect(prepare(bareImage(DEBIAN_SYSTEMD), { method: 'libguestfs' })).rejects.toThrow(
-      'guestfish is not installed',
+    const path = bareImage(DEBIAN_SYSTEMD);
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    symlinkSync(
+      execFileSync('sh', ['-c', 'command -v qemu-img'], { encoding: 'utf8' }).trim(),
+      join(bin, 'qemu-img'),
     );
+    const before = process.env['PATH'];
+    process.env['PATH'] = bin;
+    try {
+      await expect(prepare(path, { method: 'libguestfs' })).rejects.toThrow('guestfish is not installed');
+    } finally {
+      process.env['PATH'] = before;
+    }
   });
 });
 
