@@ -7,6 +7,10 @@ import { type GuestTree, layerFailed } from './guest-tree.ts';
 
 export const LAYER_FILE = 'layer.qcow2';
 
+/** Its machine is one of KVM's wherever there is a /dev/kvm. */
+const HINT =
+  'see libguestfs-test-tool; where KVM does not work: LIBGUESTFS_BACKEND_SETTINGS=force_tcg; for ext4 images: --method e2fsprogs';
+
 /** It starts a small machine of its own, slowly where nothing accelerates that. */
 const LIMIT_MS = 15 * 60_000;
 
@@ -25,8 +29,11 @@ export function guestfishTree(run: Run, directory: string): GuestTree {
       cwd: directory,
       env: { ...process.env, LIBGUESTFS_BACKEND: process.env['LIBGUESTFS_BACKEND'] ?? 'direct' },
     });
-    if (result.exitCode !== 0)
-      throw layerFailed(`guestfish cannot work on the image: ${describeRun(result)}`);
+    if (result.exitCode !== 0) {
+      // Its last lines tell how to report a bug.
+      const said = /libguestfs: error: (.*)/.exec(result.stderr)?.[1];
+      throw layerFailed(`guestfish cannot work on the image: ${said ?? describeRun(result)}`, HINT);
+    }
     return result.stdout;
   }
 

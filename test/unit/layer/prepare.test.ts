@@ -357,6 +357,27 @@ done
     expect(log).not.toContain('lsetxattr');
   });
 
+  it('tells what guestfish says of its failure, not how to report a bug', async () => {
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    const text =
+      '[ "$1" = --version ] && exit 0\necho "libguestfs: error: appliance closed the connection" >&2\necho "or report a bug" >&2\nexit 1\n';
+    writeFileSync(join(bin, 'guestfish'), `#!/bin/sh\n${text}`, { mode: 0o755 });
+    const path = bareImage(DEBIAN_SYSTEMD);
+    const before = process.env['PATH'];
+    process.env['PATH'] = `${bin}:${before}`;
+    try {
+      await expect(prepare(path, { method: 'libguestfs' })).rejects.toMatchObject({
+        code: 'layer-failed',
+        message: 'guestfish cannot work on the image: appliance closed the connection',
+        hint: expect.stringContaining('--method e2fsprogs'),
+      });
+    } finally {
+      process.env['PATH'] = before;
+    }
+    expect(readdirSync(join(state, 'layers/stock'))).toEqual([]);
+  });
+
   it('says so when libguestfs is asked for and absent', async () => {
     const path = bareImage(DEBIAN_SYSTEMD);
     const bin = join(folder, 'bin');
