@@ -20,6 +20,12 @@ const SHELLS = [
   ['bash', '/bin/bash'],
 ].filter(([, program]) => existsSync(program ?? ''));
 
+it('the guest service defines each of its functions once', () => {
+  const names = [...readFileSync(SERVICE, 'utf8').matchAll(/^([a-z_]+)\(\) /gm)].map(([, name]) => name);
+  expect(names.length).toBeGreaterThan(50);
+  expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+});
+
 describe.each(SHELLS)('the guest service under %s', (_name, program = '') => {
   let directory: string;
   beforeEach(() => {
