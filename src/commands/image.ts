@@ -15,7 +15,6 @@ import { imagesOn, jobsOn } from '../guest/catalogue/use.ts';
 import { sha256Of, verifyImage } from '../guest/catalogue/verify.ts';
 import { layerPaths, readLayer } from '../guest/layer/backing.ts';
 import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/layer/prepare.ts';
-import { readBackingFile } from '../guest/overlay.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { reportError } from '../util/report.ts';
@@ -70,7 +69,10 @@ export async function main(argv: string[]): Promise<number> {
       await editNodeFile(options.config, async (text) => {
         const changed = withImage(text, options.config, name, entry);
         const node = parseNodeConfig(changed, options.config);
-        await verifyImage(imageOf(node, name), node.signatures);
+        const image = imageOf(node, name);
+        // A hash that was just computed needs no second reading of the image.
+        const { sha256 } = options;
+        await verifyImage(sha256 === undefined ? { ...image, sha256 } : image, node.signatures);
         return changed;
       });
       process.stdout.write(`added ${name} to ${options.config}\n`);
@@ -239,7 +241,7 @@ async function remove(
       message: `image ${name} is in use by ${jobs.length} job${jobs.length === 1 ? '' : 's'}: ${jobs.join(', ')}`,
       hint: 'take it out of the node file so that no new job gets it, and try again when they are over',
     });
-  const others = imagesOn(node.images.values(), image.path, name, readBackingFile);
+  const others = imagesOn(node.images.values(), image.path, name);
   if (options.deleteFile === true && others.length > 0)
     throw new VmbatchError({
       fault: 'node',

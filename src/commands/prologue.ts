@@ -159,23 +159,12 @@ async function start(
       signal,
     };
     if (peer !== undefined) {
-      const { vmbatch, node } = { vmbatch: process.argv[1] ?? 'vmbatch', node: process.execPath };
-      const ended = [
-        hook.jobId,
-        hook.user,
-        hook.group,
-        hook.jobName,
-        '0',
-        hook.resources,
-        '',
-        hook.queue,
-        '',
-        '0',
-        '',
-      ];
+      const { jobId, user, group, jobName, resources, queue } = hook;
+      const ended = [jobId, user, group, jobName, '0', resources, '', queue, '', '0', ''];
+      const program = [process.execPath, process.argv[1] ?? 'vmbatch'];
       const places = ['--config', peer.configFile, '--state', config.state, '--parallel', String(peer.rank)];
       const { startPeer } = await import('../node/parallel.ts');
-      await startPeer(options, peer.rank, [node, vmbatch, 'epilogue', ...places, ...ended]);
+      await startPeer(options, peer.rank, [...program, 'epilogue', ...places, ...ended]);
       return;
     }
     // TORQUE's number is 0 where the nodes were asked for by name.

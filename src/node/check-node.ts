@@ -2,12 +2,22 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import type { ImageConfig } from '../config/node-config.ts';
 import { formatSize } from '../config/units.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
-import { type Check, type CheckResult, type Finding, failed, ok, runChecks, warning } from '../util/check.ts';
-import { errnoOf, toVmbatchError } from '../util/errors.ts';
+import {
+  type Check,
+  type CheckResult,
+  type Finding,
+  failed,
+  failure,
+  ok,
+  runChecks,
+  warning,
+} from '../util/check.ts';
+import { errnoOf } from '../util/errors.ts';
 import type { Run } from '../util/run.ts';
 import { openHypervisor } from './environment.ts';
 import { previewGuest } from './preview.ts';
@@ -85,16 +95,13 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     about: 'Are the files of each image there, of the format that they should have, with a layer that fits?',
     needs: ['node-file'],
     check({ config }) {
-      const { images, state } = config();
-      return [...images.values()].flatMap((image) =>
-        findingOf(() => {
-          checkTemplateImage(image.name, image.path, image.format);
-          const { path } = resolveBacking(state, image);
-          if (image.boot.type === 'kernel')
-            for (const file of [image.boot.kernel, image.boot.initrd]) accessSync(file, constants.R_OK);
-          return ok(`${image.name}: ${path}`);
-        }),
-      );
+      return forEachImage(config(), (image) => {
+        checkTemplateImage(image.name, image.path, image.format);
+        const { path } = resolveBacking(config().state, image);
+        if (image.boot.type === 'kernel')
+          for (const file of [image.boot.kernel, image.boot.initrd]) accessSync(file, constants.R_OK);
+        return ok(`${image.name}: ${path}`);
+      });
     },
   },
   {
@@ -165,20 +172,15 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     about:
       "Could a guest of each image be made: the site's scripts, user-data and domain templates, sizes, types?",
     needs: ['node-file'],
-    async check({ config, configFile }) {
-      const findings: Finding[] = [];
-      for (const { name } of config().images.values())
-        findings.push(
-          ...(await asyncFindingOf(async () => {
-            const { plan } = await previewGuest({
-              ...{ script: '', configFile, queue: undefined, user: undefined, jobId: '1.check', keys: false },
-              image: name,
-              say: () => undefined,
-            });
-            return ok(`${name}: a ${plan.domain.type} guest with ${counted(plan.domain.vcpus, 'cpu')}`);
-          })),
-        );
-      return findings;
+    check({ config, configFile }) {
+      return forEachImage(config(), async ({ name }) => {
+        const { plan } = await previewGuest({
+          ...{ script: '', configFile, queue: undefined, user: undefined, jobId: '1.check', keys: false },
+          image: name,
+          say: () => undefined,
+        });
+        return ok(`${name}: a ${plan.domain.type} guest with ${counted(plan.domain.vcpus, 'cpu')}`);
+      });
     },
   },
   {
@@ -223,25 +225,19 @@ export function checkNode(options: NodeSiteOptions): Promise<CheckResult[]> {
   );
 }
 
-function findingOf(look: () => Finding): Finding {
-  try {
-    return look();
-  } catch (thrown) {
-    return toFinding(thrown);
-  }
-}
-
-async function asyncFindingOf(look: () => Promise<Finding>): Promise<Finding[]> {
-  try {
-    return [await look()];
-  } catch (thrown) {
-    return [toFinding(thrown)];
-  }
-}
-
-function toFinding(thrown: unknown): Finding {
-  const { message, hint } = toVmbatchError(thrown, 'node');
-  return failed(message, hint ?? 'see the message');
+/** A finding for each image: one that fails must not hide the others. */
+async function forEachImage(
+  { images }: NodeConfig,
+  look: (image: ImageConfig) => Finding | Promise<Finding>,
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const image of images.values())
+    try {
+      findings.push(await look(image));
+    } catch (thrown) {
+      findings.push(failure(thrown));
+    }
+  return findings;
 }
 
 function nearestDirectory(path: string): string {

@@ -73,9 +73,14 @@ async function answer<Site>(
     // Not around what is needed: its being late is said once.
     return await Promise.race([row.check(site), late]);
   } catch (thrown) {
-    const { message, hint } = toVmbatchError(thrown, 'site');
-    return failed(message, hint ?? 'see the message');
+    return failure(thrown);
   }
+}
+
+/** What was thrown by a look, as its finding. */
+export function failure(thrown: unknown): Finding {
+  const { message, hint } = toVmbatchError(thrown, 'site');
+  return failed(message, hint ?? 'see the message');
 }
 
 const list = (found: Finding | Finding[]): Finding[] => (Array.isArray(found) ? found : [found]);

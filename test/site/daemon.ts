@@ -13,6 +13,12 @@ export interface Daemon {
   whyEnded(): string | undefined;
 }
 
+/** The words that start a program in a network namespace; undefined: in ours. nsenter becomes the program: the process stays the
+ * same. */
+export function insideNamespace(namespace: string | undefined, words: readonly string[]): string[] {
+  return namespace === undefined ? [...words] : ['nsenter', `--net=/run/netns/${namespace}`, '--', ...words];
+}
+
 /** Starts a program that stays in the foreground. It gets a process group of its own, so that Ctrl-C on the
  * terminal does not end it before whoever started it has cleaned up.
  * @param namespace network namespace that it runs in; undefined: ours.
@@ -25,12 +31,8 @@ export async function startDaemon(
   options: { log: string; debianPackage: string; env?: NodeJS.ProcessEnv; namespace?: string | undefined },
 ): Promise<Daemon> {
   const output = openSync(options.log, 'a', 0o600);
-  // nsenter becomes the program: the process stays the same.
   const { namespace } = options;
-  const words =
-    namespace === undefined
-      ? [program, ...args]
-      : ['nsenter', `--net=/run/netns/${namespace}`, '--', program, ...args];
+  const words = insideNamespace(namespace, [program, ...args]);
   const child = spawn(words[0] ?? program, words.slice(1), {
     detached: true,
     stdio: ['ignore', output, output],

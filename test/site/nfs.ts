@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
-import { startDaemon, waitForDaemon } from './daemon.ts';
+import { insideNamespace, startDaemon, waitForDaemon } from './daemon.ts';
 import { runSheltered } from './sheltered.ts';
 
 export interface NfsServerRequest {
@@ -100,8 +100,8 @@ function findFreePort(): Promise<number> {
 }
 
 async function acceptsIn(namespace: string, port: number): Promise<boolean> {
-  const words = [`--net=/run/netns/${namespace}`, '--', 'bash', '-c', `</dev/tcp/127.0.0.1/${port}`];
-  return (await runSheltered('nsenter', words, { timeoutMs: 5_000 })).exitCode === 0;
+  const [file = '', ...args] = insideNamespace(namespace, ['bash', '-c', `</dev/tcp/127.0.0.1/${port}`]);
+  return (await runSheltered(file, args, { timeoutMs: 5_000 })).exitCode === 0;
 }
 
 function accepts(port: number): Promise<boolean> {

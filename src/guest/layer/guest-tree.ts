@@ -54,13 +54,12 @@ export function ext4Tree(run: Run, fileSystem: ExposedFileSystem): GuestTree {
   }
 
   async function read(path: string): Promise<Buffer | undefined> {
-    if (!(await present([path])).has(path)) return undefined;
     const copy = `copy-${serial++}`;
     await debugfs([`dump ${path} ${copy}`]);
     try {
       return readFileSync(join(directory, copy));
     } catch {
-      return undefined; // a directory
+      return undefined; // there is no such file
     }
   }
 
@@ -93,10 +92,11 @@ export function ext4Tree(run: Run, fileSystem: ExposedFileSystem): GuestTree {
     }
     const { stderr } = await debugfs(commands, true);
     const complaint = stderr.split('\n').find((line) => line !== '' && !line.startsWith('debugfs 1.'));
+    const there = await present(changes.map(({ path }) => path));
     for (const change of changes) {
       const isThere =
         change.type === 'link'
-          ? (await present([change.path])).has(change.path)
+          ? there.has(change.path)
           : (await read(change.path))?.equals(change.data) === true;
       if (!isThere)
         throw layerFailed(

@@ -83,7 +83,7 @@ async function makeLayer(options: PrepareOptions, directory: string, contents: s
     const layer: Layer = {
       version: 1,
       base: { path: image.path, size, mtimeMs },
-      disk: `layer-${randomToken(8).toLowerCase()}.qcow2`,
+      disk: `layer-${randomToken(8)}.qcow2`,
       contents,
       madeAt: Date.now(),
     };

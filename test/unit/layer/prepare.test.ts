@@ -106,6 +106,16 @@ async function prepare(
   return { made, said: said.join('\n'), image, backing: resolveBacking(state, image) };
 }
 
+async function withPath(path: string, work: () => Promise<void>): Promise<void> {
+  const before = process.env['PATH'];
+  process.env['PATH'] = path;
+  try {
+    await work();
+  } finally {
+    process.env['PATH'] = before;
+  }
+}
+
 /** What debugfs says of the layer's file system: through another raw copy, not through what made it. */
 function inLayer(disk: string, offset: number, ...commands: string[]): string {
   const raw = join(folder, 'copy.raw');
@@ -339,14 +349,10 @@ done
       { mode: 0o755 },
     );
     const path = bareImage(RPM_SYSVINIT);
-    const before = process.env['PATH'];
-    process.env['PATH'] = `${bin}:${before}`;
-    try {
+    await withPath(`${bin}:${process.env['PATH']}`, async () => {
       const { said } = await prepare(path, { method: 'auto' });
       expect(said).toContain('stock: libguestfs, systemd');
-    } finally {
-      process.env['PATH'] = before;
-    }
+    });
     const log = readFileSync(join(folder, 'guestfish.log'), 'utf8');
     expect(log).toContain('args --format=qcow2 --rw -a layer.qcow2 -i\n');
     expect(log).toContain('upload file-0 /usr/lib/vmbatch/vmbatch-guest\n');
@@ -364,17 +370,13 @@ done
       '[ "$1" = --version ] && exit 0\necho "libguestfs: error: appliance closed the connection" >&2\necho "or report a bug" >&2\nexit 1\n';
     writeFileSync(join(bin, 'guestfish'), `#!/bin/sh\n${text}`, { mode: 0o755 });
     const path = bareImage(DEBIAN_SYSTEMD);
-    const before = process.env['PATH'];
-    process.env['PATH'] = `${bin}:${before}`;
-    try {
+    await withPath(`${bin}:${process.env['PATH']}`, async () => {
       await expect(prepare(path, { method: 'libguestfs' })).rejects.toMatchObject({
         code: 'layer-failed',
         message: 'guestfish cannot work on the image: appliance closed the connection',
         hint: expect.stringContaining('--method e2fsprogs'),
       });
-    } finally {
-      process.env['PATH'] = before;
-    }
+    });
     expect(readdirSync(join(state, 'layers/stock'))).toEqual([]);
   });
 
@@ -386,13 +388,9 @@ done
       execFileSync('sh', ['-c', 'command -v qemu-img'], { encoding: 'utf8' }).trim(),
       join(bin, 'qemu-img'),
     );
-    const before = process.env['PATH'];
-    process.env['PATH'] = bin;
-    try {
+    await withPath(bin, async () => {
       await expect(prepare(path, { method: 'libguestfs' })).rejects.toThrow('guestfish is not installed');
-    } finally {
-      process.env['PATH'] = before;
-    }
+    });
   });
 });
 
