@@ -1,6 +1,6 @@
 // The mark in the session directory that a submission is under way: what makes a second submit of the same grid job find
 // the batch job of the first, in place of making another.
-import { closeSync, constants, fsyncSync, linkSync, openSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, linkSync, openSync, readdirSync } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { isJobId } from '../torque/job-id.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
@@ -16,6 +16,7 @@ export interface SubmissionMark {
 }
 
 const MARK = '.vmbatch-submission';
+const UNFINISHED = /^\.vmbatch-submission\.[0-9a-f]{32}$/;
 const MAX_BYTES = 4096;
 
 /** Whether this input file (`joboption_inputfile_N`) would be in the place of the mark. */
@@ -62,9 +63,13 @@ export function createMark(sessionDirectory: string): SubmissionMark | undefined
       try {
         writeAll(fd, Buffer.from(`${token}\n`));
         linkSync(temporary, path);
+      } catch (error) {
+        // Somebody else's mark is there, or was and has taken ours away with it.
+        if (['EEXIST', 'ENOENT'].includes(errnoOf(error) ?? '')) return undefined;
+        throw error;
       } finally {
         // Before the disk is waited for: who is killed meanwhile leaves the mark alone behind.
-        unlinkSync(temporary);
+        removeFile(temporary);
       }
       fsyncSync(fd);
     } finally {
@@ -72,7 +77,6 @@ export function createMark(sessionDirectory: string): SubmissionMark | undefined
     }
     return { token, jobId: undefined };
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return undefined;
     throw new VmbatchError({
       fault: 'site',
       code: 'session-directory-unwritable',
@@ -88,6 +92,17 @@ export function removeMark(sessionDirectory: string): void {
     removeFile(join(sessionDirectory, MARK));
   } catch {
     // It is looked at again only if A-REX asks for the same submission again, and then it is right.
+  }
+}
+
+/** The mark, and what a submit left that was killed while it made one. Never fails. */
+export function removeMarks(sessionDirectory: string): void {
+  removeMark(sessionDirectory);
+  try {
+    for (const name of readdirSync(sessionDirectory))
+      if (UNFINISHED.test(name)) removeFile(join(sessionDirectory, name));
+  } catch {
+    // As for the mark itself.
   }
 }
 

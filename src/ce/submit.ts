@@ -14,7 +14,7 @@ import { VmbatchError } from '../util/errors.ts';
 import { findSubmitted, settleProcesses, submittedTwice } from './earlier-attempt.ts';
 import { withHeldSignals } from './held-signals.ts';
 import { noteBenchmark } from './submission-benchmark.ts';
-import { createMark, readMark, removeMark, type SubmissionMark } from './submission-mark.ts';
+import { createMark, readMark, removeMarks, type SubmissionMark } from './submission-mark.ts';
 import { logDuration } from './submission-perflog.ts';
 import { requireSession } from './submission-session.ts';
 
@@ -68,7 +68,7 @@ export async function submit(given: SubmitTask): Promise<Submission> {
   const { grami } = given;
   const directory = decodeBytes(grami.sessionDirectory);
   if (grami.jobId !== undefined) {
-    removeMark(directory);
+    removeMarks(directory);
     return { jobId: grami.jobId, how: 'before' };
   }
   requireSession(grami);
@@ -90,7 +90,7 @@ export async function submit(given: SubmitTask): Promise<Submission> {
   } catch (error) {
     // It is what tells of a batch job that may be there.
     const decided = error instanceof VmbatchError ? !UNDECIDED.has(error.code) : !task.unsure;
-    if (decided) removeMark(directory);
+    if (decided) removeMarks(directory);
     throw error;
   }
 }
@@ -169,7 +169,7 @@ async function submitPrepared(
 function submittedMeanwhile({ grami }: Waiting): Submission | undefined {
   const jobId = loadJobId(grami.file);
   if (jobId === undefined) return undefined;
-  removeMark(decodeBytes(grami.sessionDirectory));
+  removeMarks(decodeBytes(grami.sessionDirectory));
   return { jobId, how: 'before' };
 }
 
@@ -281,7 +281,7 @@ function gaveUp(error: VmbatchError, token: string, seconds: number, undecided: 
 
 function record({ grami }: SubmitTask, jobId: string): void {
   appendJobId(grami.file, jobId);
-  removeMark(decodeBytes(grami.sessionDirectory));
+  removeMarks(decodeBytes(grami.sessionDirectory));
 }
 
 /** A-REX would never ask for a batch job whose id it did not get, so it must not stay. */

@@ -178,6 +178,12 @@ it('a submit that gets SIGKILL after any part of its time', async () => {
   }
 });
 
+it('a submit that got SIGKILL while it made its mark', async () => {
+  writeFileSync(join(root, 'session', `.vmbatch-submission.${'0a'.repeat(16)}`), '0a0a');
+  await submitAgain();
+  await expectOneJob();
+});
+
 it('a submit that nobody has ended yet when the next one comes', async () => {
   writeFileSync(join(root, 'spool/stay-at'), 'read');
   writeFileSync(join(root, 'spool/stay-for'), '3');
