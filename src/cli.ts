@@ -62,6 +62,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import('./commands/release.ts'),
     about: 'node: remove guests that were kept of failed jobs',
   },
+  reap: {
+    load: () => import('./commands/reap.ts'),
+    about: 'node: remove what jobs have left that are gone (a timer calls it, and every epilogue)',
+  },
   hooks: {
     load: () => import('./commands/hooks.ts'),
     about: 'node: put prologue, epilogue and job starter in place for the mom',

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
-import { releaseKept } from '../node/debug/kept.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
 import { readQueueList } from '../node/queue-list.ts';
@@ -47,9 +46,7 @@ export async function main(argv: string[]): Promise<number> {
       keeper: { node: process.execPath, vmbatch: process.argv[1] ?? 'vmbatch' },
       tell: (text) => process.stderr.write(`${text}\n`),
     });
-    // Their keepers may have been lost with a restart of the node.
-    const expired = ({ until }: { until: number }) => until <= Date.now();
-    await releaseKept(state, expired, (uri) => openHypervisor(uri, timeoutMs), log);
+    await lookForMore(configFile, state);
     return done ? 0 : FAULT_OUTCOMES.node.commandExit;
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
@@ -58,6 +55,15 @@ export async function main(argv: string[]): Promise<number> {
   } finally {
     await log.close();
   }
+}
+
+/** What other jobs have left here is a reaper's, which this job need not wait for. */
+async function lookForMore(configFile: string, state: string): Promise<void> {
+  const { somethingIsLeft } = await import('../node/reap/reap.ts');
+  if (!(await somethingIsLeft(state))) return;
+  const { startInBackground } = await import('../node/background.ts');
+  const words = ['reap', '--quiet', '--config', configFile, '--state', state];
+  await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', ...words]);
 }
 
 /** The node file, if it can be had: an undo goes by the record, not by it. Its faults are told only where there

@@ -17,14 +17,38 @@ export function findGuestProcess(name: string): GuestProcess | undefined {
 export function findProcess(
   matches: (words: readonly string[], uid: number) => boolean,
 ): GuestProcess | undefined {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const words = readProc(`/proc/${entry}/cmdline`)?.split('\0') ?? [];
-    if (!matches(words, statSync(`/proc/${entry}`, { throwIfNoEntry: false })?.uid ?? -1)) continue;
-    const startTicks = startTicksOf(Number(entry));
-    if (startTicks !== undefined) return { pid: Number(entry), startTicks };
+  for (const { pid, words, uid } of eachProcess()) {
+    if (!matches(words, uid)) continue;
+    const startTicks = startTicksOf(pid);
+    if (startTicks !== undefined) return { pid, startTicks };
   }
   return undefined;
+}
+
+/** A process as /proc shows it. */
+export interface ProcessEntry {
+  pid: number;
+  /** -1: it has ended meanwhile. */
+  uid: number;
+  /** Its command line. */
+  words: readonly string[];
+}
+
+/** The processes of this host that have a command line, as they are come to. */
+export function* eachProcess(): Generator<ProcessEntry> {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const line = readProc(`/proc/${entry}/cmdline`);
+    if (line === undefined || line === '') continue;
+    const uid = statSync(`/proc/${entry}`, { throwIfNoEntry: false })?.uid ?? -1;
+    yield { pid: Number(entry), uid, words: line.split('\0') };
+  }
+}
+
+/** A variable of a process's environment as it was started; undefined if it has none, or is not for us to see. */
+export function environmentOf(pid: number, name: string): string | undefined {
+  const entries = readProc(`/proc/${pid}/environ`)?.split('\0') ?? [];
+  return entries.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
 /** Whether exactly this process still runs; a zombie does not. */

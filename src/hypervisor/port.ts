@@ -21,6 +21,9 @@ export interface Hypervisor {
   destroy(name: string): Promise<void>;
   /** Names of all running domains. */
   list(): Promise<string[]>;
+  /** The XML of a running domain; undefined if there is none of that name.
+   * @throws VmbatchError `node`: hypervisor not reachable */
+  describe(name: string): Promise<string | undefined>;
   /** Addresses of a domain's interfaces, as far as the source knows them.
    * @throws VmbatchError `node`: hypervisor not reachable, or no such domain */
   addresses(name: string, source: AddressSource): Promise<GuestAddress[]>;

@@ -79,6 +79,13 @@ export function openVirsh(options: VirshOptions): Hypervisor {
         throw failed(`libvirt did not destroy the domain ${name}`, result);
     },
 
+    async describe(name) {
+      const result = await virsh(['dumpxml', name]);
+      if (result.exitCode === 0) return result.stdout;
+      if (NO_SUCH_DOMAIN.test(result.stderr)) return undefined;
+      throw failed(`libvirt does not describe the domain ${name}`, result);
+    },
+
     async addresses(name, source) {
       const result = await virsh(['domifaddr', name, '--full', '--source', source]);
       if (result.exitCode !== 0) throw failed(`libvirt does not tell addresses of ${name}`, result);

@@ -6,8 +6,9 @@ import { type Outcome, readOutcome, sessionPaths } from '../guest/session-file.t
 import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';
-import { errnoOf } from '../util/errors.ts';
+import { errnoOf, VmbatchError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { claimDirectory, claimJob } from './claim.ts';
 import { lastWords } from './console.ts';
 import { keepConsole } from './debug/consoles.ts';
 import { hasFailed, type KeeperProgram, startKeeper } from './debug/kept.ts';
@@ -37,6 +38,8 @@ export interface EpilogueOptions {
 /** What a prologue gets to notice that its job is over and to undo what it is about. A start of a domain in
  * libvirt cannot be stopped half-way: it must come to its end before it can be undone. */
 const PROLOGUE_GRACE_MS = 8_000;
+/** What a reaper gets that is at the same job. */
+const CLAIM_MS = 30_000;
 
 /** Removes all that the record of the job speaks of.
  * @returns whether everything is gone; what is not stays in the record. */
@@ -48,6 +51,24 @@ export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   const marked = markEnded(paths);
   const prologue = (marked ? readRecord(paths)?.prologue : undefined) ?? findPrologue(hook.jobId);
   if (prologue !== undefined) await stopPrologue(prologue, log);
+  const release = await claimJob(state, hook.jobId, CLAIM_MS);
+  if (release === undefined)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'job-claimed',
+      message: `another process has been working on job ${hook.jobId} for ${CLAIM_MS / 1000} s`,
+      hint: `its claim is in ${claimDirectory(state)}; vmbatch reap removes what it leaves`,
+      jobId: hook.jobId,
+    });
+  try {
+    return await endClaimed(options, paths, begun);
+  } finally {
+    release();
+  }
+}
+
+async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: number): Promise<boolean> {
+  const { state, hook, log } = options;
   // Read again: the prologue may have gone on, or have undone everything itself.
   const record = readRecord(paths);
   if (record === undefined) {

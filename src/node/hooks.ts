@@ -6,6 +6,7 @@ import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile, writeFileAtomic } from '../util/files.ts';
 import { shellQuote } from '../util/quote.ts';
 import { resourcePath } from '../util/resources.ts';
+import { noteMomJobs } from './mom-jobs.ts';
 import { writeQueueList } from './queue-list.ts';
 
 export interface HookInstallation {
@@ -50,6 +51,7 @@ export function installHooks(options: HookInstallation): string[] {
   };
   for (const path of Object.values(targets)) checkOurs(path);
   writeQueueList(options.config, options.configFile);
+  noteMomJobs(options.config.state, join(options.momDirectory, 'jobs'));
   for (const name of SHIMS) {
     const text = renderShim(readFileSync(resourcePath(`share/hooks/${name}`), 'utf8'), values);
     mkdirSync(dirname(targets[name]), { recursive: true });

@@ -14,12 +14,16 @@ import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import { type Account, findAccount } from '../util/account.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { makeDirectory, readForeignFile } from '../util/files.ts';
+import { readForeignFile } from '../util/files.ts';
 import type { Log } from '../util/log.ts';
 import type { Run } from '../util/run.ts';
+import { claimDirectory, claimJob } from './claim.ts';
 import { consoleTail } from './console.ts';
 import { appendHistory } from './history.ts';
+import { momFileOf, noteMomJobsOf } from './mom-jobs.ts';
 import {
+  beginRecord,
+  bootOfMachine,
   hasEnded,
   type JobPaths,
   type JobRecord,
@@ -65,12 +69,38 @@ const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
 /** Makes the guest; when it returns the job starter finds a session.
  * @throws VmbatchError whose fault decides the prologue's exit code. Nothing is left then. */
 export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
-  const { config, hook, log, limitMs, hypervisor } = options;
+  const { config, hook } = options;
   const { state } = config;
   const begun = performance.now();
   prepareState(state);
+  noteMomJobsOf(state, hook.script);
   const paths = jobPaths(state, hook.jobId);
-  await undoEarlierStart(options, paths);
+  const release = await claim(options);
+  try {
+    await undoEarlierStart(options, paths);
+    return await startClaimed(options, paths, begun);
+  } finally {
+    release();
+  }
+}
+
+/** A reaper may still be at what an earlier start of the job left. */
+async function claim({ config, hook, limitMs, signal }: PrologueOptions): Promise<() => void> {
+  const waitMs = Math.min(limitMs / 2, config.timeouts.epilogueMs);
+  const release = await claimJob(config.state, hook.jobId, waitMs, signal);
+  if (release !== undefined) return release;
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'job-claimed',
+    message: `another process has been working on job ${hook.jobId} for ${Math.round(waitMs / 1000)} s`,
+    hint: `its claim is in ${claimDirectory(config.state)}; does an undo hang?`,
+    jobId: hook.jobId,
+  });
+}
+
+async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: number): Promise<JobRecord> {
+  const { config, hook, log, limitMs, hypervisor } = options;
+  const { state } = config;
   const account = await findAccount(hook.user);
   const record = newRecord(options, account);
   const secondsSince = () => Math.round(performance.now() - begun) / 1000;
@@ -81,8 +111,7 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
   try {
     const { request, role } = decideRequest(options, account);
     record.request = { image: request.imageName, vcpus: request.vcpus, memoryBytes: request.memoryBytes };
-    makeDirectory(paths.directory, 0o711);
-    writeRecord(paths, record);
+    beginRecord(paths, record);
     log.write('info', `starting a guest for ${hook.user}`, { queue: hook.queue, ...record.request });
     const { scratchBytes, image } = request;
     const limits = { remainingMs: remainingMs(), signal: options.signal };
@@ -175,6 +204,8 @@ function newRecord({ hook, config, self }: PrologueOptions, account: Account): J
     share: { name: describeShare(config.share), lookMs: config.timeouts.shareMs },
     startedAt: Date.now(),
     prologue: self,
+    boot: bootOfMachine(),
+    mom: momFileOf(hook.script),
     steps: {},
     seconds: {},
   };

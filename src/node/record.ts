@@ -1,10 +1,10 @@
 // The record of a job on this node: what was decided for it and what exists. Each acquisition is written down
 // before it happens; whoever comes later, in whatever state things were left, can undo from the record alone.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
-import { makeDirectory, readForeignFile, writeFileAtomic } from '../util/files.ts';
+import { makeDirectory, readForeignFile, syncDirectory, writeFileAtomic } from '../util/files.ts';
 
 /** In the order in which they are acquired; released the other way round. */
 export const STEP_NAMES = [
@@ -45,6 +45,10 @@ const RECORD = z.object({
   startedAt: z.number(),
   /** The prologue that works on it. */
   prologue: PROCESS,
+  /** Which start of this machine that was in (its boot id): after another nothing runs that ran then. */
+  boot: z.string().optional(),
+  /** The mom's own file of the job: it is there for as long as the mom knows the job. Undefined: no mom has asked for it. */
+  mom: z.string().optional(),
   request: z.object({ image: z.string(), vcpus: z.int(), memoryBytes: z.int() }).optional(),
   /** What it has leased; `locks` is where. */
   locks: z.string().optional(),
@@ -113,6 +117,20 @@ export function leaseDirectory(state: string): string {
   return join(state, 'leases');
 }
 
+/** The folders of all jobs that there are, by their ids. */
+export function jobIds(state: string): string[] {
+  try {
+    return readdirSync(join(state, 'jobs'));
+  } catch {
+    return [];
+  }
+}
+
+/** Tells one start of this machine from another. */
+export function bootOfMachine(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+}
+
 /** Makes the folders of the state directory. They may be traversed, not listed: QEMU need not be root, and
  * the job starter is the job's user; every file in them has its own mode. */
 export function prepareState(state: string): void {
@@ -135,6 +153,14 @@ export function readRecord(paths: JobPaths): JobRecord | undefined {
       cause: error,
     });
   }
+}
+
+/** The first record of a job: on the disk with all that leads to it, whatever happens to the machine. */
+export function beginRecord(paths: JobPaths, record: JobRecord): void {
+  makeDirectory(paths.directory, 0o711);
+  writeRecord(paths, record);
+  syncDirectory(paths.directory);
+  syncDirectory(join(paths.directory, '..'));
 }
 
 export function writeRecord(paths: JobPaths, record: JobRecord): void {

@@ -56,6 +56,20 @@ export function endTurn(state: string, ticket: string): void {
   removeFile(join(turnDirectory(state), ticket));
 }
 
+/** All tickets, with the job that each is of. */
+export function listTickets(state: string): { ticket: string; jobId: string }[] {
+  let names: string[];
+  try {
+    names = readdirSync(turnDirectory(state));
+  } catch {
+    return [];
+  }
+  return names.flatMap((ticket) => {
+    const jobId = /^\d+-(.+)$/.exec(ticket)?.[1];
+    return jobId === undefined || ticket.endsWith('.tmp') ? [] : [{ ticket, jobId }];
+  });
+}
+
 /** How many living tickets are older, as far as it matters. */
 function ahead(directory: string, own: string, limit: number): number {
   let count = 0;

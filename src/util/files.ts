@@ -92,6 +92,16 @@ export function readForeignFile(path: string, bounds: ReadBounds, fault: Fault):
   }
 }
 
+/** Puts the names in a directory on the disk: after a power cut they are as they are now. */
+export function syncDirectory(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Makes a directory with exactly this mode, whatever the umask; true if it was made, false if it was there. */
 export function makeDirectory(path: string, mode: number): boolean {
   try {

@@ -17,6 +17,7 @@ import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
 import type { Hypervisor } from '../../src/hypervisor/port.ts';
 import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
+import { type ReapOptions, type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
 import { findAccount } from '../../src/util/account.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
@@ -40,6 +41,9 @@ export interface FakeNode {
   script(text: string): void;
   start(jobId: string, options?: { signal?: AbortSignal }): Promise<unknown>;
   end(jobId: string, options?: Partial<EpilogueOptions> & { exitStatus?: number }): Promise<boolean>;
+  /** The mom does not know the job any more. */
+  forget(jobId: string): void;
+  reap(options?: Partial<ReapOptions>): Promise<ReapReport>;
   remove(): void;
   hypervisor: Hypervisor;
 }
@@ -63,12 +67,11 @@ share: { type: nfs, server: "10.0.2.2:/share", path: ${share} }
 ${changes}`;
   writeFileSync(join(directory, 'text.qcow2'), 'this is no image');
   const account = await findAccount(USER);
-  const script = join(directory, '7.SC');
-  const writeScript = (content: string) => {
-    writeFileSync(script, content);
-    chownSync(script, account.uid, account.gid);
-  };
-  writeScript('#!/bin/sh\necho hello\n');
+  let script = '#!/bin/sh\necho hello\n';
+  // As the mom has them: a script and a file of its own for each job that it knows.
+  const jobs = join(directory, 'jobs');
+  mkdirSync(jobs);
+  const momFile = (jobId: string, ending: string) => join(jobs, `${jobId}.${ending}`);
 
   const logged: string[] = [];
   const log: Log = {
@@ -96,15 +99,18 @@ ${changes}`;
     jobName: 'job',
     queue: 'vmalice',
     resources: 'nodes=1:ppn=1,walltime=01:00:00',
-    script,
+    script: momFile(jobId, 'SC'),
   });
+  const xmls = new Map<string, string>();
   const hypervisor: Hypervisor = {
     async create(xmlFile) {
       const refuse = (code: string) =>
         new VmbatchError({ fault: 'node', code, message: 'libvirt cannot be reached' });
       if (node.guestBehaviour === 'unreachable') throw refuse('hypervisor-unreachable');
-      const name = /<name>(.*)<\/name>/.exec(readFileSync(xmlFile, 'utf8'))?.[1] ?? '';
+      const xml = readFileSync(xmlFile, 'utf8');
+      const name = /<name>(.*)<\/name>/.exec(xml)?.[1] ?? '';
       node.domains.add(name);
+      xmls.set(name, xml);
       if (node.guestBehaviour === 'refused') throw refuse('hypervisor-refused');
       const iso = readFileSync(join(xmlFile, '../context.iso'), 'latin1');
       if (node.guestBehaviour !== 'silent') writeReady(iso, node.guestBehaviour, account, node.guestAddress);
@@ -114,6 +120,7 @@ ${changes}`;
       node.domains.delete(name);
     },
     list: async () => [...node.domains],
+    describe: async (name) => (node.domains.has(name) ? (xmls.get(name) ?? '<domain/>') : undefined),
     addresses: async () => [],
     agent: async () => undefined,
     filters: async () => ['clean-traffic'],
@@ -126,9 +133,28 @@ ${changes}`;
     guestBehaviour: 'ready',
     guestAddress: '10.0.2.15',
     onCreate: () => undefined,
-    script: writeScript,
-    start: (jobId, { signal = new AbortController().signal } = {}) =>
-      startGuest({
+    script: (text) => {
+      script = text;
+    },
+    forget: (jobId) => {
+      for (const ending of ['SC', 'JB']) rmSync(momFile(jobId, ending), { force: true });
+    },
+    reap: (options = {}) =>
+      reap({
+        state: node.config.state,
+        leaseDirectories: [join(node.config.state, 'leases')],
+        openHypervisor: () => hypervisor,
+        domains: 'libvirt',
+        askServer: async () => undefined,
+        dryRun: false,
+        log,
+        ...options,
+      }),
+    start: (jobId, { signal = new AbortController().signal } = {}) => {
+      writeFileSync(momFile(jobId, 'SC'), script);
+      chownSync(momFile(jobId, 'SC'), account.uid, account.gid);
+      writeFileSync(momFile(jobId, 'JB'), '');
+      return startGuest({
         config: node.config,
         hook: hook(jobId),
         ppn: 1,
@@ -145,7 +171,8 @@ ${changes}`;
         log,
         self: { pid: 999_999_999, startTicks: 1 }, // no such process
         signal,
-      }),
+      });
+    },
     end: (jobId, { exitStatus = 0, ...options } = {}) =>
       endGuest({
         state: node.config.state,

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
+import { claimJob } from '../claim.ts';
 import { type JobRecord, jobPaths, readRecord } from '../record.ts';
-import { undo } from '../undo.ts';
+import { type UndoFailure, undo } from '../undo.ts';
 
 /** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into that. */
 const DELETED: readonly number[] = [271, 265];
@@ -67,7 +68,17 @@ export async function releaseKept(
     if (!chosen(job)) continue;
     const { record, jobId } = job;
     const paths = jobPaths(state, jobId);
-    const failures = await undo({ state, paths, record, hypervisor: openHypervisor(record.uri) });
+    const release = await claimJob(state, jobId, 0);
+    if (release === undefined) {
+      left.push(`${jobId}: another process is removing it`);
+      continue;
+    }
+    let failures: UndoFailure[];
+    try {
+      failures = await undo({ state, paths, record, hypervisor: openHypervisor(record.uri) });
+    } finally {
+      release();
+    }
     if (failures.length === 0) released.push(jobId);
     for (const { step, error } of failures) left.push(`${jobId}: ${step}: ${error.message}`);
     log.write(failures.length === 0 ? 'info' : 'error', `the guest kept of job ${jobId} is released`, {

@@ -1,0 +1,28 @@
+// What the batch server says of a job, where the mom itself cannot be asked.
+import { torqueAt } from '../../torque/commands.ts';
+import { isJobId } from '../../torque/job-id.ts';
+import { streamJobs } from '../../torque/qstat.ts';
+import type { AskServer } from './liveness.ts';
+
+/** States in which a job may have something on a node: exiting, running, suspended, in transit. */
+const ON_A_NODE = /^[ERST]$/;
+
+/** By `qstat` on PATH; a node need not have it. Undefined where the server does not answer for certain. */
+export function askServerByQstat(torque = torqueAt(undefined)): AskServer {
+  return async (jobId) => {
+    if (!isJobId(jobId)) return undefined;
+    let state: string | undefined;
+    try {
+      const unknown = await streamJobs(torque, {
+        ids: [jobId],
+        onJob: (job) => {
+          if (job.id === jobId) state = job.state;
+        },
+      });
+      if (state === undefined) return unknown.has(jobId) ? 'gone' : undefined;
+    } catch {
+      return undefined;
+    }
+    return ON_A_NODE.test(state) ? 'running' : 'gone';
+  };
+}

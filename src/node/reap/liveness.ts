@@ -1,0 +1,71 @@
+// Whether a job lives: a process works on it, or TORQUE knows it. Only what is certain counts as dead.
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { environmentOf, type ProcessEntry, processRuns } from '../../hypervisor/guest-process.ts';
+import { momJobsDirectory } from '../mom-jobs.ts';
+import { bootOfMachine, type JobRecord } from '../record.ts';
+
+export type Life = { is: 'alive' | 'dead' | 'unknown'; why: string };
+
+/** What the batch server says of a job: `running` here or elsewhere; `gone`: it is over, unknown or waits; undefined: no answer. */
+export type AskServer = (jobId: string) => Promise<'running' | 'gone' | undefined>;
+
+const HOOKS: readonly string[] = ['prologue', 'epilogue', 'prologue.parallel', 'epilogue.parallel'];
+/** TORQUE replaces the file of a job by taking the old name away and giving it to the new file. */
+const LOOK_AGAIN_MS = 100;
+
+/** @param record of the job; undefined: it has none, or one that cannot be read */
+export async function lifeOf(
+  state: string,
+  jobId: string,
+  record: JobRecord | undefined,
+  processes: readonly ProcessEntry[],
+  askServer: AskServer,
+): Promise<Life> {
+  if (record?.boot !== undefined && record.boot !== bootOfMachine())
+    return { is: 'dead', why: 'the node has been started again since' };
+  if (record !== undefined && processRuns(record.prologue))
+    return { is: 'alive', why: `its prologue runs (pid ${record.prologue.pid})` };
+  const worker = processes.find((entry) => worksOn(entry, jobId));
+  if (worker !== undefined) return { is: 'alive', why: `a process works on it (pid ${worker.pid})` };
+  // Made for something else than a batch job.
+  if (record !== undefined && record.mom === undefined)
+    return { is: 'dead', why: 'the process that made it has ended' };
+  const files = momFiles(state, jobId, record);
+  const [first] = files;
+  if (first !== undefined && existsSync(dirname(first))) {
+    if (files.some((file) => existsSync(file))) return { is: 'alive', why: 'the mom knows it' };
+    await sleep(LOOK_AGAIN_MS);
+    return files.some((file) => existsSync(file))
+      ? { is: 'alive', why: 'the mom knows it' }
+      : { is: 'dead', why: 'the mom does not know it (any more)' };
+  }
+  const answer = await askServer(plainId(jobId));
+  if (answer === 'running') return { is: 'alive', why: 'the batch server says that it runs' };
+  if (answer === 'gone') return { is: 'dead', why: 'the batch server says that it does not run' };
+  return { is: 'unknown', why: 'neither the mom nor the batch server could be asked' };
+}
+
+function momFiles(state: string, jobId: string, record: JobRecord | undefined): string[] {
+  if (record?.mom !== undefined) return [record.mom];
+  const directory = momJobsDirectory(state);
+  if (directory === undefined) return [];
+  const id = plainId(jobId);
+  return [id, id.replaceAll(/[[\]]+/g, '-')].map((name) => join(directory, `${name}.JB`));
+}
+
+/** TORQUE's own id, also of a guest on another node than the job's first. */
+function plainId(jobId: string): string {
+  return jobId.replace(/\.node[0-9]+$/, '');
+}
+
+/** A hook of the job as root, as the shim or what it becomes; or its starter, which has the job's id in its environment. */
+function worksOn({ pid, uid, words }: ProcessEntry, jobId: string): boolean {
+  const ids = [jobId, plainId(jobId)];
+  if (uid === 0) {
+    if (HOOKS.includes(basename(words[1] ?? '')) && ids.includes(words[2] ?? '')) return true;
+    return HOOKS.includes(words[2] ?? '') && words.slice(3).some((word) => ids.includes(word));
+  }
+  return words[2] === 'run' && ids.includes(environmentOf(pid, 'PBS_JOBID') ?? '');
+}

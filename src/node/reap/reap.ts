@@ -1,0 +1,253 @@
+// The reaper: finds what has no living job, and removes it. What it removes it has claimed, so that a job which starts or
+// ends meanwhile is not touched.
+import { eachProcess, type ProcessEntry } from '../../hypervisor/guest-process.ts';
+import type { Hypervisor } from '../../hypervisor/port.ts';
+import { asUser } from '../../util/as-user.ts';
+import { toVmbatchError } from '../../util/errors.ts';
+import { removeFile } from '../../util/files.ts';
+import type { Log } from '../../util/log.ts';
+import { claimJob, isClaimed } from '../claim.ts';
+import { appendHistory } from '../history.ts';
+import { type JobRecord, jobIds, jobPaths, readRecord } from '../record.ts';
+import { undo } from '../undo.ts';
+import { ownDomains, type Remains, remainsByJob } from './by-name.ts';
+import { type AskServer, type Life, lifeOf } from './liveness.ts';
+import { deadTemporaries, oldReadyFiles } from './temporaries.ts';
+
+export interface ReapOptions {
+  state: string;
+  leaseDirectories: readonly string[];
+  /** For the connection that a record names; without a name, for the node file's. */
+  openHypervisor: (uri?: string) => Hypervisor;
+  /** `libvirt`: libvirt is asked for domains; `processes`: only guests that are processes of this host are looked for. */
+  domains: 'libvirt' | 'processes';
+  askServer: AskServer;
+  /** The directory of ready files, and a look at the share that cannot hang; undefined: there is none, or it hangs. */
+  share?: { directory: string; exists: (path: string) => Promise<boolean> } | undefined;
+  /** Looks only. */
+  dryRun: boolean;
+  log: Log;
+}
+
+/** What was found of one job, or of none. */
+export interface ReapFinding {
+  jobId: string | undefined;
+  /** Why nobody needs it (any more), or why it is left alone. */
+  why: string;
+  things: string[];
+  /** `would-remove`: in a dry run; `busy`: somebody else is at it; `unknown`: nobody could say whether its job lives. */
+  done: 'removed' | 'would-remove' | 'failed' | 'busy' | 'unknown';
+  /** What could not be removed. */
+  errors: string[];
+}
+
+export interface ReapReport {
+  findings: ReapFinding[];
+  /** Jobs that live here, and guests that are kept for somebody to look into. */
+  alive: string[];
+  kept: string[];
+  /** What could not be looked at, such as a libvirt that is away. */
+  problems: string[];
+}
+
+export async function reap(options: ReapOptions): Promise<ReapReport> {
+  const { state } = options;
+  const report: ReapReport = { findings: [], alive: [], kept: [], problems: [] };
+  // The jobs first: one that begins after this look has a living prologue when its things are looked at.
+  for (const jobId of jobIds(state)) await reapRecorded(options, jobId, report);
+  await reapUnrecorded(options, report);
+  reapTemporaries(options, report);
+  await reapReadyFiles(options, report);
+  return report;
+}
+
+/** A job whose record says what there is. */
+async function reapRecorded(options: ReapOptions, jobId: string, report: ReapReport): Promise<void> {
+  const { state, log } = options;
+  const paths = jobPaths(state, jobId);
+  const look = async (): Promise<{ record: JobRecord; life: Life } | undefined> => {
+    const record = recordOf(state, jobId);
+    if (record === undefined) return undefined; // gone; or by its name, later
+    if (record.keptUntil !== undefined)
+      return {
+        record,
+        life:
+          record.keptUntil > Date.now()
+            ? { is: 'alive', why: 'kept' }
+            : { is: 'dead', why: 'the time is over for which its guest was kept' },
+      };
+    return { record, life: await lifeOf(state, jobId, record, [...eachProcess()], options.askServer) };
+  };
+  const found = await look();
+  if (found === undefined) return;
+  if (found.life.is === 'alive') {
+    (found.life.why === 'kept' ? report.kept : report.alive).push(jobId);
+    return;
+  }
+  const things = Object.entries(found.record.steps)
+    .filter(([, step]) => step !== 'released')
+    .map(([name]) => name);
+  const finding: ReapFinding = { jobId, why: found.life.why, things, done: 'unknown', errors: [] };
+  report.findings.push(finding);
+  if (found.life.is === 'unknown') return;
+  if (options.dryRun) {
+    finding.done = 'would-remove';
+    return;
+  }
+  const release = await claimJob(state, jobId, 0);
+  finding.done = 'busy';
+  if (release === undefined) return;
+  try {
+    // Again: it may have been started anew before it was ours.
+    const again = await look();
+    if (again === undefined || again.life.is !== 'dead') return;
+    const { record } = again;
+    const failures = await undo({ state, paths, record, hypervisor: options.openHypervisor(record.uri) });
+    appendHistory(state, record, { code: 'reaped', message: again.life.why });
+    finding.done = failures.length === 0 ? 'removed' : 'failed';
+    finding.errors = failures.map(({ step, error }) => `${step}: ${error.message}`);
+    const level = failures.length === 0 ? 'warn' : 'error';
+    log.write(level, `what was left of job ${jobId} is removed: ${again.life.why}`, {
+      things: things.join(' '),
+      left: finding.errors.join('; ') || undefined,
+    });
+  } finally {
+    release();
+  }
+}
+
+/** Undefined: there is none, or none that can be used. */
+function recordOf(state: string, jobId: string): JobRecord | undefined {
+  try {
+    return readRecord(jobPaths(state, jobId));
+  } catch {
+    return undefined;
+  }
+}
+
+async function reapUnrecorded(options: ReapOptions, report: ReapReport): Promise<void> {
+  const { state } = options;
+  const hypervisor = options.openHypervisor();
+  const domains = await findDomains(options, hypervisor, report);
+  for (const remains of remainsByJob(options, domains, hypervisor)) {
+    const { jobId } = remains;
+    // Whatever is of a job with a record is that record's.
+    if (recordOf(state, jobId) !== undefined) continue;
+    const life = await lifeOf(state, jobId, undefined, [...eachProcess()], options.askServer);
+    if (life.is === 'alive') {
+      report.alive.push(jobId);
+      continue;
+    }
+    const things = remains.things.map(({ what }) => what);
+    const finding: ReapFinding = {
+      jobId,
+      why: `it has no record, and ${life.why}`,
+      things,
+      done: 'unknown',
+      errors: [],
+    };
+    report.findings.push(finding);
+    if (life.is === 'unknown') continue;
+    finding.done = 'would-remove';
+    if (!options.dryRun) await removeUnrecorded(options, remains, finding);
+  }
+}
+
+async function findDomains(
+  { state, domains }: ReapOptions,
+  hypervisor: Hypervisor,
+  report: ReapReport,
+): Promise<Set<string>> {
+  const processes: ProcessEntry[] = [...eachProcess()];
+  if (domains === 'processes') return ownDomains(state, processes, undefined);
+  try {
+    return await ownDomains(state, processes, hypervisor);
+  } catch (thrown) {
+    report.problems.push(toVmbatchError(thrown, 'node').message);
+    return ownDomains(state, processes, undefined);
+  }
+}
+
+async function removeUnrecorded(
+  { state, log, askServer }: ReapOptions,
+  { jobId, things }: Remains,
+  finding: ReapFinding,
+): Promise<void> {
+  const release = await claimJob(state, jobId, 0);
+  finding.done = 'busy';
+  if (release === undefined) return;
+  try {
+    const life = await lifeOf(state, jobId, undefined, [...eachProcess()], askServer);
+    if (recordOf(state, jobId) !== undefined || life.is !== 'dead') return;
+    finding.done = 'removed';
+    for (const { what, remove } of things) {
+      try {
+        await remove();
+      } catch (thrown) {
+        finding.done = 'failed';
+        finding.errors.push(`${what}: ${toVmbatchError(thrown, 'node').message}`);
+        // The folder last, and only if nothing else is left: it is what leads here again.
+        break;
+      }
+    }
+    log.write(finding.done === 'removed' ? 'warn' : 'error', `what was left of job ${jobId} is removed`, {
+      why: finding.why,
+      things: finding.things.join(' '),
+      left: finding.errors.join('; ') || undefined,
+    });
+  } finally {
+    release();
+  }
+}
+
+function reapTemporaries({ state, dryRun }: ReapOptions, report: ReapReport): void {
+  const things = deadTemporaries(state);
+  if (things.length === 0) return;
+  if (!dryRun) for (const path of things) removeFile(path);
+  report.findings.push({
+    jobId: undefined,
+    why: 'their processes have ended',
+    things,
+    done: dryRun ? 'would-remove' : 'removed',
+    errors: [],
+  });
+}
+
+/** On the share: whoever may have forgotten them, they serve nobody. */
+async function reapReadyFiles({ share, dryRun }: ReapOptions, report: ReapReport): Promise<void> {
+  if (share === undefined) return;
+  try {
+    if (!(await share.exists(share.directory))) return;
+    const things = oldReadyFiles(share.directory);
+    if (things.length === 0) return;
+    if (!dryRun) for (const { path, owner } of things) asUser(owner, () => removeFile(path));
+    report.findings.push({
+      jobId: undefined,
+      why: 'ready files are of use only while their guests start',
+      things: things.map(({ path }) => path),
+      done: dryRun ? 'would-remove' : 'removed',
+      errors: [],
+    });
+  } catch (thrown) {
+    report.problems.push(toVmbatchError(thrown, 'node').message);
+  }
+}
+
+/** Whether a reaper would find something, without asking anybody but this host: what an epilogue looks at. */
+export async function somethingIsLeft(state: string): Promise<boolean> {
+  const processes = [...eachProcess()];
+  const nobody: AskServer = async () => undefined;
+  for (const jobId of jobIds(state)) {
+    const record = recordOf(state, jobId);
+    if (record?.keptUntil !== undefined) {
+      if (record.keptUntil <= Date.now()) return true;
+      continue;
+    }
+    if (isClaimed(state, jobId)) continue;
+    const life = await lifeOf(state, jobId, record, processes, nobody);
+    if (life.is !== 'alive') return true;
+  }
+  return [...(await ownDomains(state, processes, undefined))].some(
+    (name) => !jobIds(state).includes(name.slice('vmbatch-'.length)),
+  );
+}
