@@ -1,6 +1,6 @@
 // Leases of things of which there is one: loopback ports, MAC and IP addresses. A lock file each, in a directory that may lie on
 // a share and serve several nodes; its name is the thing, its content says whose it is.
-import { linkSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -23,6 +23,8 @@ export interface Lease extends LeaseHolder {
 }
 
 const TEMPORARY = '.new-';
+/** What our locks are called; the admin may have other files there. */
+const LOCK = /^(port|mac|address|cache)-/;
 
 /** Takes a lease, unless another job has it. Two takers never both succeed, and a lock is never seen without its content: it is
  * a link to a file that is complete already.
@@ -88,4 +90,19 @@ export function listLeases(directory: string): Lease[] {
       const holder = readLease(directory, name);
       return holder === undefined ? [] : [{ name, ...holder }];
     });
+}
+
+/** Locks that say nothing, though none is ever made so: what a power cut has left of them. Only old ones, as paths.
+ * @param before milliseconds since 1970 */
+export function brokenLeases(directory: string, before: number): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    return [];
+  }
+  return names
+    .filter((name) => LOCK.test(name) && readLease(directory, name) === undefined)
+    .map((name) => join(directory, name))
+    .filter((path) => (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? before) < before);
 }

@@ -200,8 +200,8 @@ async function removeUnrecorded(
   }
 }
 
-function reapTemporaries({ state, dryRun }: ReapOptions, report: ReapReport): void {
-  const things = deadTemporaries(state);
+function reapTemporaries({ state, leaseDirectories, dryRun }: ReapOptions, report: ReapReport): void {
+  const things = deadTemporaries(state, leaseDirectories);
   if (things.length === 0) return;
   if (!dryRun) for (const path of things) removeFile(path);
   report.findings.push({

@@ -8,13 +8,14 @@ import type { Step } from './step.ts';
 export const peers: Step = {
   name: 'peers',
   wanted: ({ role }) => role !== undefined,
-  async acquire({ role, record, paths, account }) {
+  async acquire({ role, record, paths, account, guard }) {
     if (role === undefined) return;
     const { directory } = role;
     record.peers = { directory, rank: role.rank };
     writeRecord(paths, record);
     if (role.rank > 0) return;
     role.call.nonce = randomBytes(8).toString('hex');
+    await guard.exists(directory);
     callPeers(directory, account, role.call);
   },
   async release({ record }) {
