@@ -66,6 +66,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import('./commands/reap.ts'),
     about: 'node: remove what jobs have left that are gone (a timer calls it, and every epilogue)',
   },
+  node: {
+    load: () => import('./commands/node.ts'),
+    about: 'node: take it out of service or back, test it (node status, enable, disable, self-test, health)',
+  },
   hooks: {
     load: () => import('./commands/hooks.ts'),
     about: 'node: put prologue, epilogue and job starter in place for the mom',

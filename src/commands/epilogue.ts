@@ -2,14 +2,16 @@
 import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
+import type { Outcome } from '../guest/session-file.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
 import { readQueueList } from '../node/queue-list.ts';
-import { jobPaths } from '../node/record.ts';
+import { type JobRecord, jobPaths } from '../node/record.ts';
 import { parseEpilogueArguments } from '../torque/hook-arguments.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
-import { NO_LOG } from '../util/log.ts';
+import { type Log, NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
+import { run } from '../util/run.ts';
 
 const HELP = `usage: vmbatch epilogue [--config FILE] [--state DIR]
        JOBID USER GROUP NAME SESSION RESOURCES USED QUEUE ACCOUNT EXIT SCRIPT
@@ -44,6 +46,9 @@ export async function main(argv: string[]): Promise<number> {
       log,
       openHypervisor: (uri) => openHypervisor(uri, timeoutMs),
       keeper: { node: process.execPath, vmbatch: process.argv[1] ?? 'vmbatch' },
+      ...(config === undefined
+        ? {}
+        : { onEnd: (record, outcome) => tellGuard(config, log, record, outcome) }),
       tell: (text) => process.stderr.write(`${text}\n`),
     });
     await lookForMore(configFile, state);
@@ -54,6 +59,39 @@ export async function main(argv: string[]): Promise<number> {
     throw error;
   } finally {
     await log.close();
+  }
+}
+
+/** In prologue mode `started` it is the starter that finds out whether the guest came up. Its word is in a file of the user's: whoever
+ * writes there what is not so can bring a node as far as one of its own jobs can. */
+async function tellGuard(
+  config: NodeConfig,
+  log: Log,
+  { jobId, steps, request }: JobRecord,
+  outcome: Outcome | undefined,
+): Promise<void> {
+  if (steps.boot !== undefined || outcome === undefined) return;
+  try {
+    const { noteFault, noteSuccess } = await import('../node/guard/watch.ts');
+    if (outcome.exitCode !== undefined) await noteSuccess(config.state);
+    if (outcome.fault !== 'node') return;
+    await noteFault(
+      {
+        state: config.state,
+        settings: config.guard,
+        images: config.images.size,
+        node: process.env['PBS_MSHOST'],
+        run,
+        log,
+      },
+      {
+        jobId,
+        image: request?.image,
+        error: { code: outcome.code ?? 'guest-lost', message: outcome.message ?? 'its guest was lost' },
+      },
+    );
+  } catch (thrown) {
+    log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
   }
 }
 

@@ -1,9 +1,11 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
+import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
 import { startTicksOf } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
+import { type GuardOptions, noteFault, noteSuccess } from '../node/guard/watch.ts';
 import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
 import { noteRefusal } from '../node/refusal-note.ts';
@@ -16,6 +18,7 @@ import {
 import { findAccount } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
+import { NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
 import { run } from '../util/run.ts';
 
@@ -48,7 +51,7 @@ export async function main(argv: string[]): Promise<number> {
     const given = parsePrologueArguments(rest);
     const isPeer = peer?.isStart === false;
     const hook = isPeer ? { ...given, jobId: given.jobId.replace(/\.node[0-9]+$/, '') } : given;
-    const config = readConfig(configFile, state, hook.queue);
+    const config = await readConfig(configFile, state, hook);
     if (config === undefined || !config.queues.includes(hook.queue)) return 0;
     if (config.state !== state)
       throw new VmbatchError({
@@ -73,15 +76,41 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** Faults in a row take the node offline. Never fails: it must not change how this start is reported. */
+async function tellGuard(
+  node: Pick<GuardOptions, 'state' | 'settings' | 'images' | 'log'>,
+  jobId: string,
+  image: string | undefined,
+  error: VmbatchError,
+): Promise<void> {
+  try {
+    await noteFault({ ...node, node: process.env['PBS_MSHOST'], run }, { jobId, image, error });
+  } catch (thrown) {
+    node.log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
+  }
+}
+
 /** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip in
  * the file must not stop the other queues of the mom. */
-function readConfig(file: string, state: string, queue: string): NodeConfig | undefined {
+async function readConfig(
+  file: string,
+  state: string,
+  { queue, jobId }: HookArguments,
+): Promise<NodeConfig | undefined> {
   try {
     const config = loadNodeConfig(file);
     writeQueueList(config, file);
     return config;
   } catch (error) {
     if (readQueueList(state)?.includes(queue) === false) return undefined;
+    // A file that is broken fails every job.
+    const settings = { faults: BUILT_IN_DEFAULTS['guard.faults'], node: undefined, pbsBinPath: undefined };
+    await tellGuard(
+      { state, settings, images: 1, log: NO_LOG },
+      jobId,
+      undefined,
+      toVmbatchError(error, 'node'),
+    );
     throw error;
   }
 }
@@ -141,6 +170,7 @@ async function start(
     config.log,
     peer === undefined ? hook.jobId : peerJobId(hook.jobId, peer.rank),
   );
+  let image: string | undefined;
   try {
     const ppn = Number.parseInt(process.env['PBS_NUM_PPN'] ?? '1', 10);
     const nodeFile = process.env['PBS_NODEFILE'];
@@ -156,6 +186,9 @@ async function start(
       // The mom starts its hooks in its own folder, where its configuration is.
       limitMs: peer === undefined ? hookLimitMs('config') - performance.now() : PEER_LIMIT_MS,
       self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
+      onImage: (name) => {
+        image = name;
+      },
       signal,
     };
     if (peer !== undefined) {
@@ -171,6 +204,8 @@ async function start(
     const isAlone = nodeFile === undefined || (process.env['PBS_NUM_NODES'] ?? '1') === '1';
     const text = isAlone ? '' : readNodeFile(nodeFile);
     await startGuest({ ...options, ...(text === '' ? {} : { peers: { nodeFile: text } }) });
+    // In mode `started` nobody knows yet.
+    if (config.prologueMode === 'ready') await noteSuccess(config.state);
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {
@@ -179,6 +214,13 @@ async function start(
       hint: error.hint,
       ...(error.fault === 'bug' ? { report: reportError(error) } : {}),
     });
+    if (FAULT_OUTCOMES[error.fault].countsAgainstNode)
+      await tellGuard(
+        { state: config.state, settings: config.guard, images: config.images.size, log },
+        hook.jobId,
+        image,
+        error,
+      );
     if (FAULT_OUTCOMES[error.fault].prologueExit === 1 && error.code !== 'job-deleted')
       await noteFor(hook, reportError(error));
     throw error;

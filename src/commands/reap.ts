@@ -5,12 +5,14 @@ import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
+import { followUp } from '../node/guard/follow-up.ts';
 import { askServerByQstat } from '../node/reap/ask-server.ts';
 import { type ReapFinding, type ReapReport, reap } from '../node/reap/reap.ts';
 import { leaseDirectory } from '../node/record.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
-import { NO_LOG } from '../util/log.ts';
+import { type Log, NO_LOG } from '../util/log.ts';
 import { reportError } from '../util/report.ts';
+import { run as runProgram } from '../util/run.ts';
 
 /** As an epilogue's. */
 const VIRSH_MS = 60_000;
@@ -66,6 +68,8 @@ async function run(options: Options): Promise<number> {
       log,
     });
     report.problems.unshift(...problems);
+    const followed = config === undefined || dryRun ? undefined : await lookAfterNode(config, log);
+    if (followed !== undefined && options.json !== true) process.stdout.write(`${followed}\n`);
     if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
     else print(report, options.quiet === true);
     const isLeft = report.findings.some(({ done }) => done === 'failed' || done === 'unknown');
@@ -74,6 +78,22 @@ async function run(options: Options): Promise<number> {
     guard?.close();
     await log.close();
   }
+}
+
+/** A node that was taken out of service. */
+async function lookAfterNode(config: NodeConfig, log: Log): Promise<string | undefined> {
+  const { state, guard } = config;
+  const test = async () => {
+    const { selfTest } = await import('../node/guard/self-test.ts');
+    const hypervisor = openHypervisor(config.hypervisor.uri, config.timeouts.virshMs);
+    return selfTest({ config, hypervisor, run: runProgram, log });
+  };
+  return followUp(
+    { state, node: guard.node, pbsBinPath: guard.pbsBinPath, run: runProgram },
+    guard,
+    test,
+    log,
+  );
 }
 
 /** What a record speaks of is removed without a node file, too. */

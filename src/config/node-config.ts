@@ -106,6 +106,25 @@ export interface NodeConfig {
   prologueMode: 'ready' | 'started';
   /** How many guests may boot at a time; `auto`: as many as the node has processors; 0: no limit. */
   starts: number | 'auto';
+  /** Memory that stays free on the node in any case, whatever guests start; 0: no check. */
+  memoryFloorBytes: number;
+  /** Load (of one minute, per processor) from which on no guest starts; undefined: no limit. */
+  maxLoad: number | undefined;
+  /** What takes a node out of service that fails one job after another. */
+  guard: {
+    /** So many faults of the node in a row, each of another job; 0: never. */
+    faults: number;
+    /** `manual`: an admin brings it back; `self-test`: so does a guest that starts. */
+    comeBack: 'manual' | 'self-test';
+    /** Milliseconds between self-tests. */
+    selfTestMs: number;
+    /** Account of the self-test's guest. */
+    user: string;
+    /** TORQUE's name of the node; undefined: what TORQUE tells the prologue, else the host name. */
+    node: string | undefined;
+    /** Directory of TORQUE's pbsnodes; undefined: PATH. */
+    pbsBinPath: string | undefined;
+  };
   /** Directory for job records and disks. */
   state: string;
   /** Directory for logs. */
@@ -205,6 +224,12 @@ export interface NodeConfig {
 export const BUILT_IN_DEFAULTS = {
   prologue_mode: 'ready',
   starts: 'auto',
+  'memory.free_floor': '64 MiB',
+  max_load: 'off',
+  'guard.faults': 3,
+  'guard.return': 'manual',
+  'guard.self_test_every': '15 min',
+  'guard.self_test_user': 'nobody',
   state: '/var/lib/vmbatch',
   log: '/var/log/vmbatch',
   'hypervisor.type': 'auto',

@@ -19,6 +19,7 @@ import {
   hasControlCharacters,
   hostName,
   hostOrAddress,
+  loadLimit,
   oneOf,
   QUEUE_NAME,
   queueName,
@@ -114,6 +115,20 @@ const nodeFile = z.strictObject({
   queues: z.array(queueName()).min(1),
   prologue_mode: oneOf('ready', 'started').prefault(BUILT_IN_DEFAULTS.prologue_mode),
   starts: startsLimit().prefault(BUILT_IN_DEFAULTS.starts),
+  memory: z
+    .strictObject({ free_floor: size(0).prefault(BUILT_IN_DEFAULTS['memory.free_floor']) })
+    .prefault({}),
+  max_load: loadLimit().prefault(BUILT_IN_DEFAULTS.max_load),
+  guard: z
+    .strictObject({
+      faults: wholeNumber(0, 1000).prefault(BUILT_IN_DEFAULTS['guard.faults']),
+      return: oneOf('manual', 'self-test').prefault(BUILT_IN_DEFAULTS['guard.return']),
+      self_test_every: duration().prefault(BUILT_IN_DEFAULTS['guard.self_test_every']),
+      self_test_user: word('an account of this node').prefault(BUILT_IN_DEFAULTS['guard.self_test_user']),
+      node: hostName().optional(),
+      pbs_bin_path: absolutePath().optional(),
+    })
+    .prefault({}),
   state: absolutePath().prefault(BUILT_IN_DEFAULTS.state),
   log: absolutePath().prefault(BUILT_IN_DEFAULTS.log),
   hypervisor: z
@@ -262,6 +277,16 @@ function toNodeConfig(file: z.output<typeof nodeFile>): NodeConfig {
     queues: file.queues,
     prologueMode: file.prologue_mode,
     starts: file.starts,
+    memoryFloorBytes: file.memory.free_floor,
+    maxLoad: file.max_load,
+    guard: {
+      faults: file.guard.faults,
+      comeBack: file.guard.return,
+      selfTestMs: file.guard.self_test_every,
+      user: file.guard.self_test_user,
+      node: file.guard.node,
+      pbsBinPath: file.guard.pbs_bin_path,
+    },
     state: file.state,
     log: file.log,
     hypervisor: {

@@ -89,6 +89,15 @@ export function durationOrOff() {
   });
 }
 
+/** A load per processor; `off` is no limit. */
+export function loadLimit() {
+  return value((found) => {
+    if (found === 'off' || found === false) return undefined;
+    if (typeof found === 'number' && found > 0 && found <= 1000) return found;
+    return new Refusal('off, or a load per processor: a number above 0, at most 1000');
+  });
+}
+
 /** A number of guests, 0 for no limit, or `auto`. */
 export function startsLimit() {
   return value((found) =>

@@ -31,6 +31,10 @@ export interface EpilogueOptions {
   log: Log;
   /** What a keeper of a failed job's guest is to run; undefined: guests are never kept. */
   keeper?: KeeperProgram | undefined;
+  /** Told how the job ended, before anything of it is removed. */
+  onEnd?: (record: JobRecord, outcome: Outcome | undefined) => Promise<void>;
+  /** The prologue ran in this very process: there is none to stop. */
+  isOwn?: boolean;
   /** Tells the job's user something: TORQUE delivers an epilogue's output with the job's. */
   tell?: (text: string) => void;
 }
@@ -49,7 +53,10 @@ export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   const paths = jobPaths(state, hook.jobId);
   // Without a record there may be a prologue that has not come to make one.
   const marked = markEnded(paths);
-  const prologue = (marked ? readRecord(paths)?.prologue : undefined) ?? findPrologue(hook.jobId);
+  const own = options.isOwn === true;
+  const prologue = own
+    ? undefined
+    : ((marked ? readRecord(paths)?.prologue : undefined) ?? findPrologue(hook.jobId));
   if (prologue !== undefined) await stopPrologue(prologue, log);
   const release = await claimJob(state, hook.jobId, CLAIM_MS);
   if (release === undefined)
@@ -77,6 +84,7 @@ async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: numb
   }
 
   const outcome = readOutcome(sessionPaths(state, hook.jobId), record.uid);
+  await options.onEnd?.(record, outcome);
   const failed = hasFailed(hook.exitStatus, outcome?.fault);
   if (failed) {
     keepConsole(state, hook.jobId, paths.console, record.debug.consoles);

@@ -56,6 +56,8 @@ export interface PrologueOptions {
   self: GuestProcess;
   /** A job on several nodes, and which of them this is; undefined: it is on this one alone. */
   peers?: PeerPlace | undefined;
+  /** Told the job's image as soon as it is known. */
+  onImage?: (name: string) => void;
   /** Aborted when the job is over already. */
   signal: AbortSignal;
 }
@@ -225,6 +227,7 @@ function decideRequest(
     queue: hook.queue,
     groups: [account.group, ...account.groups.map(({ name }) => name)],
   });
+  options.onImage?.(request.imageName);
   const role = decideRole(options, script);
   checkTemplateImage(request.imageName, request.image.path, request.image.format);
   resolveBacking(config.state, request.image);

@@ -1,6 +1,7 @@
 // Whose turn it is to boot. Guests that boot at once take the processors from each other, and all of them are late together; so only
-// as many boot at a time as the node has processors. Each start has a ticket, a file in the state directory that names
-// the process that waits or boots; who has the oldest ones boots. Tickets of processes that are gone count for nothing.
+// as many boot at a time as the node has processors, and only where there is room. Each start has a ticket, a file in the state
+// directory that names the process that waits or boots; who has the oldest one boots first. Tickets of processes that are gone count
+// for nothing.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,12 +11,20 @@ import type { GuestProcess } from '../hypervisor/port.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { makeDirectory, removeFile, writeFileAtomic } from '../util/files.ts';
 
-const TICKET = z.object({ pid: z.int(), startTicks: z.int() });
+const TICKET = z.object({
+  pid: z.int(),
+  startTicks: z.int(),
+  /** It has its turn; otherwise it waits. */
+  boots: z.boolean().optional(),
+});
+type Ticket = z.infer<typeof TICKET>;
 const LOOK_MS = 150;
 
 export interface TurnOptions {
-  /** How many may boot at a time. */
+  /** How many may boot at a time; 0: any number. */
   limit: number;
+  /** Why there is no room for the guest now; undefined: there is. Asked only of the oldest that waits. */
+  lack?: () => string | undefined;
   /** The process that boots: with its end its turn is over. */
   self: GuestProcess;
   deadlineMs: number;
@@ -31,24 +40,45 @@ export function ticketName(jobId: string, now = Date.now()): string {
   return `${String(now).padStart(15, '0')}-${jobId}`;
 }
 
-/** Draws a ticket and waits until it is one of the oldest.
- * @throws VmbatchError `node` (`starts-busy`) when the time is over; the signal's reason when aborted */
+/** Draws a ticket and waits until it is one of the oldest, nobody older waits, and there is room.
+ * @throws VmbatchError `node` (`starts-busy`, `no-room`) when the time is over; the signal's reason when aborted */
 export async function awaitTurn(state: string, ticket: string, options: TurnOptions): Promise<void> {
   const directory = turnDirectory(state);
   makeDirectory(directory, 0o700);
-  writeFileAtomic(join(directory, ticket), JSON.stringify(options.self), 0o600);
+  const write = (changes: Partial<Ticket>) =>
+    writeFileAtomic(join(directory, ticket), JSON.stringify({ ...options.self, ...changes }), 0o600);
+  write({});
   const started = performance.now();
-  while (ahead(directory, ticket, options.limit) >= options.limit) {
+  for (;;) {
     options.signal.throwIfAborted();
-    if (performance.now() - started > options.deadlineMs)
-      throw new VmbatchError({
-        fault: 'node',
-        code: 'starts-busy',
-        message: `its turn to boot did not come within ${Math.round(options.deadlineMs / 1000)} s: ${options.limit} guests boot at a time here`,
-        hint: 'guests that take long to boot keep others waiting; starts in the node file says how many may boot at once',
-      });
+    const { waiting, booting } = older(directory, ticket);
+    const isFull = options.limit > 0 && booting >= options.limit;
+    // Nobody overtakes another for being smaller.
+    const lack = waiting || isFull ? undefined : options.lack?.();
+    if (!waiting && !isFull && lack === undefined) {
+      write({ boots: true });
+      return;
+    }
+    if (performance.now() - started > options.deadlineMs) throw tooLate(options, lack);
     await sleep(LOOK_MS, undefined, { signal: options.signal }).catch(() => undefined);
   }
+}
+
+function tooLate({ deadlineMs, limit }: TurnOptions, lack: string | undefined): VmbatchError {
+  const seconds = Math.round(deadlineMs / 1000);
+  if (lack !== undefined)
+    return new VmbatchError({
+      fault: 'node',
+      code: 'no-room',
+      message: `there was no room for the guest within ${seconds} s: ${lack}`,
+      hint: 'are there more slots than the node has memory for?',
+    });
+  return new VmbatchError({
+    fault: 'node',
+    code: 'starts-busy',
+    message: `its turn to boot did not come within ${seconds} s: ${limit > 0 ? `${limit} guests boot at a time here` : 'others wait before it'}`,
+    hint: 'guests that take long to boot keep others waiting; starts in the node file says how many may boot at once',
+  });
 }
 
 /** The turn is over; no error if it has been. */
@@ -56,8 +86,8 @@ export function endTurn(state: string, ticket: string): void {
   removeFile(join(turnDirectory(state), ticket));
 }
 
-/** All tickets, with the job that each is of. */
-export function listTickets(state: string): { ticket: string; jobId: string }[] {
+/** All tickets, with the job that each is of, and whether it has its turn. */
+export function listTickets(state: string): { ticket: string; jobId: string; boots: boolean }[] {
   let names: string[];
   try {
     names = readdirSync(turnDirectory(state));
@@ -66,26 +96,29 @@ export function listTickets(state: string): { ticket: string; jobId: string }[] 
   }
   return names.flatMap((ticket) => {
     const jobId = /^\d+-(.+)$/.exec(ticket)?.[1];
-    return jobId === undefined || ticket.endsWith('.tmp') ? [] : [{ ticket, jobId }];
+    return jobId === undefined || ticket.endsWith('.tmp')
+      ? []
+      : [{ ticket, jobId, boots: readTicket(join(turnDirectory(state), ticket))?.boots === true }];
   });
 }
 
-/** How many living tickets are older, as far as it matters. */
-function ahead(directory: string, own: string, limit: number): number {
-  let count = 0;
+/** What living tickets that are older do: whether any waits, and how many boot. */
+function older(directory: string, own: string): { waiting: boolean; booting: number } {
+  const found = { waiting: false, booting: 0 };
   for (const name of readdirSync(directory).sort()) {
-    if (name >= own || count >= limit) break;
+    if (name >= own) break;
     // A ticket is complete as soon as it can be seen; temporary ones have another ending.
     if (name.endsWith('.tmp')) continue;
     const holder = readTicket(join(directory, name));
     if (holder === undefined) continue;
-    if (processRuns(holder)) count++;
-    else removeFile(join(directory, name));
+    if (!processRuns(holder)) removeFile(join(directory, name));
+    else if (holder.boots === true) found.booting++;
+    else found.waiting = true;
   }
-  return count;
+  return found;
 }
 
-function readTicket(path: string): GuestProcess | undefined {
+function readTicket(path: string): Ticket | undefined {
   try {
     return TICKET.parse(JSON.parse(readFileSync(path, 'utf8')));
   } catch (error) {

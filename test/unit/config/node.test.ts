@@ -213,7 +213,7 @@ share: { type: nfs, server: "[fe80::1]:/", path: /shared, version: 4 }
   });
 
   const top =
-    'queues, prologue_mode, starts, state, log, hypervisor, images, default_image, signatures, network, share, mounts, ready_channel, ready_directory, cvmfs, time, context, disk, features, debug, timeouts';
+    'queues, prologue_mode, starts, memory, max_load, guard, state, log, hypervisor, images, default_image, signatures, network, share, mounts, ready_channel, ready_directory, cvmfs, time, context, disk, features, debug, timeouts';
   it.each([
     ['an empty file', '', `node.yaml:1:1: the file: found nothing, allowed: a mapping with the keys ${top}`],
     ['a list', '- x', `node.yaml:1:1: the file: found ["x"], allowed: a mapping with the keys ${top}`],

@@ -67,4 +67,24 @@ describe('the turn to boot', () => {
     over.abort(new Error('over'));
     await expect(waited).rejects.toThrow('over');
   });
+
+  it('waits for room, and nobody who wants less overtakes', async () => {
+    let lack: string | undefined = 'no memory';
+    const order: string[] = [];
+    const big = waits(first, { limit: 0, lack: () => lack }).then(() => order.push('big'));
+    const small = waits(second, { limit: 0, lack: () => undefined }).then(() => order.push('small'));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(order).toEqual([]);
+    lack = undefined;
+    await Promise.all([big, small]);
+    expect(order).toEqual(['big', 'small']);
+  });
+
+  it('is given up with the reason when there was no room', async () => {
+    await expect(waits(first, { lack: () => 'the load is 9', deadlineMs: 200 })).rejects.toMatchObject({
+      fault: 'node',
+      code: 'no-room',
+      message: expect.stringContaining('the load is 9'),
+    });
+  });
 });

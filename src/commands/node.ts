@@ -1,0 +1,117 @@
+// vmbatch node status|enable|disable|self-test|health: the node's place in TORQUE
+import { Command, Option } from 'commander';
+import { loadNodeConfig } from '../config/node.ts';
+import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
+import { bringBack, type OfflineOptions, takeOffline } from '../node/guard/offline.ts';
+import { type GuardState, readGuard } from '../node/guard/state.ts';
+import { FAULT_OUTCOMES } from '../util/errors.ts';
+import { run } from '../util/run.ts';
+
+interface Options {
+  config: string;
+  json?: boolean;
+  reason?: string;
+  image?: string;
+}
+
+export async function main(argv: string[]): Promise<number> {
+  let exitCode = 0;
+  const program = new Command('vmbatch node').description(
+    'whether this node is in service; the guard takes it out of it after faults in a row (guard.faults)',
+  );
+  const config = () => new Option('--config <FILE>', 'the node file').default(DEFAULT_NODE_FILE);
+
+  program
+    .command('status')
+    .description('faults in a row, and whether the node was taken offline')
+    .addOption(config())
+    .option('--json', 'as JSON')
+    .action((options: Options) => {
+      const guard = readGuard(loadNodeConfig(options.config).state);
+      process.stdout.write(options.json === true ? `${JSON.stringify(guard)}\n` : describe(guard));
+    });
+
+  program
+    .command('enable')
+    .description('bring the node back into service, and forget its faults')
+    .addOption(config())
+    .action(async (options: Options) => {
+      const problem = await bringBack(offlineOptions(options.config));
+      exitCode = tell(problem, 'the node is back in service');
+    });
+
+  program
+    .command('disable')
+    .description('take the node out of service; jobs that run here go on')
+    .addOption(config())
+    .option('--reason <TEXT>', 'what TORQUE shows as the note of the node', 'taken offline by hand')
+    .action(async ({ config: file, reason = '' }: Options) => {
+      const { mark, problem } = await takeOffline(offlineOptions(file), reason, 'admin');
+      exitCode = tell(mark === 'set' ? undefined : problem, 'the node is offline');
+    });
+
+  program
+    .command('self-test')
+    .description('start a guest, run a script in it, remove it')
+    .addOption(config())
+    .option('--image <NAME>', "another image than the node's default")
+    .action(async (options: Options) => {
+      const node = loadNodeConfig(options.config);
+      const log = await openNodeLog(node.log, 'self-test');
+      try {
+        const { selfTest } = await import('../node/guard/self-test.ts');
+        const hypervisor = openHypervisor(node.hypervisor.uri, node.timeouts.virshMs);
+        const seconds = await selfTest({ config: node, image: options.image, hypervisor, run, log });
+        process.stdout.write(`a guest started and ran a script in ${seconds} s\n`);
+      } finally {
+        await log.close();
+      }
+    });
+
+  program
+    .command('health')
+    .description(
+      "for the mom's $node_check_script: one line that begins with ERROR while the node should be offline",
+    )
+    .addOption(config())
+    .action((options: Options) => {
+      const { offline } = readGuard(loadNodeConfig(options.config).state);
+      if (offline !== undefined && offline.mark !== 'clearing')
+        process.stdout.write(`ERROR vmbatch: ${offline.reason}\n`);
+    });
+
+  await program.parseAsync(argv, { from: 'user' });
+  return exitCode;
+}
+
+function offlineOptions(file: string): OfflineOptions {
+  const { state, guard } = loadNodeConfig(file);
+  return { state, node: guard.node, pbsBinPath: guard.pbsBinPath, run };
+}
+
+function tell(problem: string | undefined, done: string): number {
+  if (problem === undefined) {
+    process.stdout.write(`${done}\n`);
+    return 0;
+  }
+  process.stderr.write(
+    `vmbatch: TORQUE was not told: ${problem}\n  is pbsnodes here (guard.pbs_bin_path), and may root of this node change nodes?\n`,
+  );
+  return FAULT_OUTCOMES.node.commandExit;
+}
+
+function describe({ faults, offline, selfTest }: GuardState): string {
+  const time = (at: number) => new Date(at).toISOString();
+  const lines = [
+    offline === undefined
+      ? 'in service'
+      : `offline since ${time(offline.since)} (${offline.by}, ${offline.mark}): ${offline.reason}`,
+    ...(offline?.problem === undefined ? [] : [`  TORQUE did not let us: ${offline.problem}`]),
+    ...(selfTest === undefined
+      ? []
+      : [`last self-test ${time(selfTest.at)}: ${selfTest.problem ?? 'passed'}`]),
+    `${faults.length} faults in a row`,
+    ...faults.map(({ at, jobId, code, message }) => `  ${time(at)} ${jobId} ${code}: ${message}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,76 @@
+// Taking the node out of service and back, in TORQUE's eyes: pbsnodes, with a note that says why.
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { printable } from '../../util/log.ts';
+import { describeRun, type Run } from '../../util/run.ts';
+import { changeGuard, type GuardState } from './state.ts';
+
+export interface OfflineOptions {
+  state: string;
+  /** TORQUE's name of the node: of the node file, or what the prologue was told. */
+  node: string | undefined;
+  /** Directory of pbsnodes; undefined: PATH. */
+  pbsBinPath: string | undefined;
+  run: Run;
+}
+
+const NOTE_LENGTH = 200;
+const PBSNODES_MS = 30_000;
+
+/** Writes down that the node is to be offline, tells TORQUE, and writes down what it said: who is killed in between, or was not let,
+ * is followed by the reaper.
+ * @returns the mark */
+export async function takeOffline(
+  options: OfflineOptions,
+  reason: string,
+  by: 'guard' | 'admin',
+  faults?: GuardState['faults'],
+): Promise<NonNullable<GuardState['offline']>> {
+  const { state } = options;
+  const before = await changeGuard(state, (guard) => ({
+    ...guard,
+    ...(faults === undefined ? {} : { faults }),
+    node: options.node ?? guard.node ?? hostname(),
+    offline: { since: guard.offline?.since ?? Date.now(), reason, by, mark: 'setting' },
+  }));
+  const note = printable(`vmbatch: ${reason}`).slice(0, NOTE_LENGTH);
+  const problem = await pbsnodes(options, before, ['-o', '-N', note]);
+  const after = await changeGuard(state, (guard) => ({
+    ...guard,
+    ...(guard.offline === undefined
+      ? {}
+      : {
+          offline: {
+            ...guard.offline,
+            mark: problem === undefined ? 'set' : 'refused',
+            ...(problem === undefined ? {} : { problem }),
+          },
+        }),
+  }));
+  return after.offline ?? { since: Date.now(), reason, by, mark: 'set' };
+}
+
+/** The way back: faults are forgotten, TORQUE is told.
+ * @returns what TORQUE had against it; undefined: nothing */
+export async function bringBack(options: OfflineOptions): Promise<string | undefined> {
+  const { state } = options;
+  const before = await changeGuard(state, (guard) => ({
+    ...guard,
+    faults: [],
+    ...(guard.offline === undefined ? {} : { offline: { ...guard.offline, mark: 'clearing' } }),
+  }));
+  const problem = await pbsnodes(options, before, ['-c', '-N', '']);
+  if (problem === undefined) await changeGuard(state, ({ version, node }) => ({ version, faults: [], node }));
+  return problem;
+}
+
+async function pbsnodes(
+  { node, pbsBinPath, run }: OfflineOptions,
+  guard: GuardState,
+  args: readonly string[],
+): Promise<string | undefined> {
+  const name = node ?? guard.node ?? hostname();
+  const file = pbsBinPath === undefined ? 'pbsnodes' : join(pbsBinPath, 'pbsnodes');
+  const result = await run(file, [...args, name], { timeoutMs: PBSNODES_MS });
+  return result.exitCode === 0 ? undefined : describeRun(result);
+}

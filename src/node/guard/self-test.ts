@@ -1,0 +1,104 @@
+// A guest that is started for nothing but to see whether the node can.
+import { chownSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import type { NodeConfig } from '../../config/node-config.ts';
+import { startTicksOf } from '../../hypervisor/guest-process.ts';
+import type { Hypervisor } from '../../hypervisor/port.ts';
+import { findAccount } from '../../util/account.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import type { Log } from '../../util/log.ts';
+import type { Run } from '../../util/run.ts';
+import { endGuest } from '../epilogue.ts';
+import { lookUpFacts } from '../facts.ts';
+import { startGuest } from '../prologue.ts';
+import { prepareState } from '../record.ts';
+import { runJob } from '../run-job.ts';
+
+export interface SelfTestOptions {
+  config: NodeConfig;
+  /** Undefined: the node's default. */
+  image?: string | undefined;
+  hypervisor: Hypervisor;
+  run: Run;
+  log: Log;
+}
+
+/** As a prologue's without `$prologalarm`. */
+const LIMIT_MS = 300_000;
+const MARK = 'vmbatch-self-test';
+
+/** Starts a guest, runs a script in it, and removes it.
+ * @returns seconds until the script had run
+ * @throws VmbatchError what a job would have failed with. Nothing is left then. */
+export async function selfTest({ config, image, hypervisor, run, log }: SelfTestOptions): Promise<number> {
+  const begun = performance.now();
+  // No job of TORQUE's has it, nor another node's self-test.
+  const jobId = `0.self-test-${hostname().replaceAll(/[^A-Za-z0-9.-]/g, '-')}`;
+  const account = await findAccount(config.guard.user);
+  prepareState(config.state);
+  const script = join(config.state, `self-test-${process.pid}.sh`);
+  rmSync(script, { force: true });
+  const directive = image === undefined ? '' : `#VMBATCH image=${image}\n`;
+  writeFileSync(script, `#!/bin/sh\n${directive}echo ${MARK}\n`, { mode: 0o600, flag: 'wx' });
+  chownSync(script, account.uid, account.gid);
+  const { name: user, group } = account;
+  const queue = config.queues[0] ?? '';
+  const hook = { jobId, user, group, jobName: 'self-test', queue, resources: 'nodes=1', script };
+  let exitStatus = 1;
+  try {
+    await startGuest({
+      config,
+      hook,
+      ppn: 1,
+      limitMs: LIMIT_MS,
+      facts: () => lookUpFacts(config, jobId, run),
+      hypervisor,
+      run,
+      log,
+      self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
+      signal: new AbortController().signal,
+    });
+    exitStatus = await runScript(config, jobId, script);
+    return Math.round((performance.now() - begun) / 10) / 100;
+  } finally {
+    await endGuest({
+      state: config.state,
+      hook: { ...hook, exitStatus },
+      openHypervisor: () => hypervisor,
+      log,
+      isOwn: true,
+    });
+    rmSync(script, { force: true });
+  }
+}
+
+async function runScript(config: NodeConfig, jobId: string, script: string): Promise<number> {
+  let said = '';
+  const sink = () =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        if (said.length < 4096) said += String(chunk);
+        done();
+      },
+    });
+  const { exitCode } = await runJob({
+    state: config.state,
+    jobId,
+    shell: '/bin/sh',
+    line: script,
+    environment: { PBS_JOBID: jobId },
+    stdout: sink(),
+    stderr: sink(),
+    onSignal: () => undefined,
+    umask: 0o77,
+  });
+  if (exitCode === 0 && said.includes(MARK)) return exitCode;
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'self-test-failed',
+    message: `the script of the self-test ended with ${exitCode}: ${said.trim().slice(0, 500)}`,
+    jobId,
+  });
+}

@@ -1,0 +1,60 @@
+// What hooks tell the guard: that a guest started, or that the node could not start one.
+import type { NodeConfig } from '../../config/node-config.ts';
+import type { VmbatchError } from '../../util/errors.ts';
+import type { Log } from '../../util/log.ts';
+import type { Run } from '../../util/run.ts';
+import { takeOffline } from './offline.ts';
+import { changeGuard, hasGuardState, readGuard } from './state.ts';
+import { addFault, causes, countsAgainstNode, describeStreak } from './streak.ts';
+
+export interface GuardOptions {
+  state: string;
+  settings: Pick<NodeConfig['guard'], 'faults' | 'node' | 'pbsBinPath'>;
+  /** How many images the node has. */
+  images: number;
+  /** TORQUE's name of the node, as it told the hook. */
+  node: string | undefined;
+  run: Run;
+  log: Log;
+}
+
+/** A guest started: what was before says nothing any more. */
+export async function noteSuccess(state: string): Promise<void> {
+  if (!hasGuardState(state) || readGuard(state).faults.length === 0) return;
+  await changeGuard(state, (guard) => ({ ...guard, faults: [] }));
+}
+
+/** A fault of the node's; the last that is too many takes it offline. */
+export async function noteFault(
+  { state, settings, images, node, run, log }: GuardOptions,
+  {
+    jobId,
+    image,
+    error,
+  }: { jobId: string; image: string | undefined; error: Pick<VmbatchError, 'code' | 'message'> },
+): Promise<void> {
+  if (settings.faults === 0 || !countsAgainstNode(error.code)) return;
+  const fault = { jobId, code: error.code, message: error.message.slice(0, 1000), at: Date.now() };
+  const name = settings.node ?? node;
+  const guard = await changeGuard(state, (before) => ({
+    ...before,
+    ...(name === undefined ? {} : { node: name }),
+    faults: addFault(before.faults, { ...fault, ...(image === undefined ? {} : { image }) }),
+  }));
+  const isOffline = guard.offline !== undefined && guard.offline.mark !== 'refused';
+  if (isOffline || causes(guard.faults, images) < settings.faults) return;
+  const reason = describeStreak(guard.faults);
+  const offline = await takeOffline(
+    { state, node: name, pbsBinPath: settings.pbsBinPath, run },
+    reason,
+    'guard',
+  );
+  const facts = { last: error.message, back: 'vmbatch node enable' };
+  if (offline.mark === 'set') log.write('error', `this node is taken offline: ${reason}`, facts);
+  else
+    log.write('error', `this node should be offline, and TORQUE did not let us: ${reason}`, {
+      ...facts,
+      problem: offline.problem,
+      hint: 'make root of this node an operator of TORQUE, or let the mom ask: $node_check_script, vmbatch node health',
+    });
+}
