@@ -39,6 +39,10 @@ export function nodeConfiguration(
       ...(fake === undefined ? {} : { [FAKE_IMAGE]: fake }),
     },
     default_image: fake === undefined ? 'demo' : FAKE_IMAGE,
+    // Fake guests take none of the memory that they ask for.
+    ...(fake === undefined ? {} : { memory: { free_floor: '0 MiB' } }),
+    // Tests that let a node fail want it to stay.
+    guard: { faults: 0 },
     network: site.network?.config ?? { type: 'user', addressing: site.addressing },
     share: {
       type: 'nfs',
