@@ -9,6 +9,7 @@ await build({
   entryPoints: {
     demo: 'test/demo/main.ts',
     site: 'test/site/main.ts',
+    soak: 'test/soak/main.ts',
     'fake-virsh': 'test/site/fake-guest/virsh.ts',
   },
   outdir: 'build/site',

@@ -64,6 +64,8 @@ export interface SiteOptions {
   guests?: 'demo' | 'fake' | 'both';
   /** Queues with guests besides the usual one. */
   queues?: readonly string[];
+  /** What replaces parts of every node's file. */
+  configuration?: Record<string, unknown>;
   /** Told what could not be removed again after a failed start, see `Site.stop`. */
   onFailure?: (lines: string[]) => void;
   /** Stops what is being started. */
@@ -173,7 +175,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
   begin('batch');
   const nodeFile = join(directory, 'node.yaml');
   const queues = [QUEUE, ...(options.queues ?? [])];
-  const config = nodeConfiguration(paths, {
+  const usual = nodeConfiguration(paths, {
     queues,
     demo,
     fake: fake?.image,
@@ -182,6 +184,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     addressing: options.addressing ?? 'dhcp',
     network,
   });
+  const config = { ...usual, ...options.configuration };
   writePublic(nodeFile, stringify(config));
   const jobStarter = join(directory, 'job-starter');
   undo.add('destroy the guests', () => destroyGuests({ libvirtUri, serverName, virsh }));

@@ -96,6 +96,7 @@ function debianPackages() {
 const TASKS = {
   demo: [process.execPath, ['build/site/demo.cjs']],
   site: [process.execPath, ['build/site/site.cjs']],
+  soak: [process.execPath, ['build/site/soak.cjs']],
   build: [process.execPath, ['src/build.mjs']],
   test: [process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
 };
