@@ -12,14 +12,18 @@ interface CommandModule {
 
 /** @param file path of a chunk that is a command */
 export function loadCompiledChunk(file: string): CommandModule {
+  return load(file) as CommandModule;
+}
+
+const loaded = new Map<string, unknown>();
+
+/** The chunk's exports; what it needs of its neighbours is loaded in the same way. */
+function load(file: string): unknown {
+  if (loaded.has(file)) return loaded.get(file);
   const require = createRequire(file);
-  let cachedData: Buffer;
-  try {
-    cachedData = readFileSync(compiledPath(file));
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return require(file);
-  }
+  const cachedData = readIfThere(compiledPath(file));
+  if (cachedData === undefined) return require(file);
+  const directory = file.slice(0, file.lastIndexOf('/'));
   // As latin1: chunks are plain ASCII, and that is read fastest.
   // V8 looks whether the data is its own, and compiles the source if it is not.
   const script = new Script(chunkSource(readFileSync(file, 'latin1')), {
@@ -27,7 +31,18 @@ export function loadCompiledChunk(file: string): CommandModule {
     columnOffset: -HEAD_LENGTH,
     cachedData,
   });
-  const module = { exports: {} as CommandModule };
-  script.runInThisContext()(module.exports, require, module, file, file.slice(0, file.lastIndexOf('/')));
+  const module = { exports: {} };
+  const nearby = (id: string) => (id.startsWith('./') ? load(`${directory}/${id.slice(2)}`) : require(id));
+  script.runInThisContext()(module.exports, nearby, module, file, directory);
+  loaded.set(file, module.exports);
   return module.exports;
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return undefined;
+  }
 }
