@@ -194,17 +194,12 @@ async function pause(signal: AbortSignal): Promise<void> {
 
 /** Names of a job's nodes, each once, and how often each stands in the node file. */
 export function nodesOf(nodeFile: string): { names: string[]; slots: number[] } {
-  const names: string[] = [];
-  const slots: number[] = [];
-  for (const name of nodeFile.split('\n').map((line) => line.trim())) {
-    if (name === '') continue;
-    const index = names.indexOf(name);
-    if (index === -1) {
-      names.push(name);
-      slots.push(1);
-    } else slots[index] = (slots[index] ?? 0) + 1;
+  const counts = new Map<string, number>();
+  for (const line of nodeFile.split('\n')) {
+    const name = line.trim();
+    if (name !== '') counts.set(name, (counts.get(name) ?? 0) + 1);
   }
-  return { names, slots };
+  return { names: [...counts.keys()], slots: [...counts.values()] };
 }
 
 /** The node file inside a guest: the guests' names, as often as TORQUE's has their nodes. */
