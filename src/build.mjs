@@ -15,6 +15,7 @@ import { dirname, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { compileChunk } from './compile-chunk.mjs';
 import { compileTemplate } from './compile-template.mjs';
+import { billOfMaterials } from './sbom.mjs';
 
 const root = join(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -34,6 +35,7 @@ const common = {
   target: 'node20',
   logLevel: 'warning',
   legalComments: 'none',
+  metafile: true,
   // `import()` of a chunk becomes `require`: the ES module loader alone costs more than a small command.
   supported: { 'dynamic-import': false },
   define: { 'import.meta.dirname': '__dirname', VMBATCH_VERSION: JSON.stringify(version) },
@@ -127,7 +129,7 @@ const compiledTemplates = {
 };
 
 const commands = readdirSync(join(root, 'src/commands')).filter((name) => name.endsWith('.ts'));
-await Promise.all([
+const results = await Promise.all([
   build({
     ...common,
     entryPoints: { vmbatch: 'src/cli.ts' },
@@ -169,6 +171,7 @@ for (const name of [...HOT_COMMANDS, ...HOT_LIBRARIES.map((library) => `vendor/$
   compileChunk(join(out, `lib/${name}.cjs`));
 // Whatever package dist/ is copied into: these files are CommonJS.
 writeFileSync(join(out, 'package.json'), '{ "type": "commonjs" }\n');
+writeFileSync(join(out, 'sbom.json'), billOfMaterials(root, version, results));
 for (const folder of ['share', 'arc-backend'])
   cpSync(join(root, folder), join(out, folder), { recursive: true });
 cpSync(join(root, 'LICENSE'), join(out, 'LICENSE'));
