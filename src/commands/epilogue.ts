@@ -46,7 +46,8 @@ export async function main(argv: string[]): Promise<number> {
       log,
       openHypervisor: (uri) => openHypervisor(uri, timeoutMs),
       keeper: { node: process.execPath, vmbatch: process.argv[1] ?? 'vmbatch' },
-      ...(config === undefined
+      // What a starter says is of the first node's guest.
+      ...(config === undefined || peer !== undefined
         ? {}
         : { onEnd: (record, outcome) => tellGuard(config, log, record, outcome) }),
       tell: (text) => process.stderr.write(`${text}\n`),

@@ -78,13 +78,13 @@ export async function main(argv: string[]): Promise<number> {
 
 /** Faults in a row take the node offline. Never fails: it must not change how this start is reported. */
 async function tellGuard(
-  node: Pick<GuardOptions, 'state' | 'settings' | 'images' | 'log'>,
+  node: Omit<GuardOptions, 'run'>,
   jobId: string,
   image: string | undefined,
   error: VmbatchError,
 ): Promise<void> {
   try {
-    await noteFault({ ...node, node: process.env['PBS_MSHOST'], run }, { jobId, image, error });
+    await noteFault({ ...node, run }, { jobId, image, error });
   } catch (thrown) {
     node.log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
   }
@@ -106,7 +106,7 @@ async function readConfig(
     // A file that is broken fails every job.
     const settings = { faults: BUILT_IN_DEFAULTS['guard.faults'], node: undefined, pbsBinPath: undefined };
     await tellGuard(
-      { state, settings, images: 1, log: NO_LOG },
+      { state, settings, images: 1, node: undefined, log: NO_LOG },
       jobId,
       undefined,
       toVmbatchError(error, 'node'),
@@ -216,7 +216,14 @@ async function start(
     });
     if (FAULT_OUTCOMES[error.fault].countsAgainstNode)
       await tellGuard(
-        { state: config.state, settings: config.guard, images: config.images.size, log },
+        {
+          state: config.state,
+          settings: config.guard,
+          images: config.images.size,
+          // The job's first node, as TORQUE calls it; of the others it tells no name.
+          node: peer === undefined ? process.env['PBS_MSHOST'] : undefined,
+          log,
+        },
         hook.jobId,
         image,
         error,

@@ -149,7 +149,7 @@ export function readRecord(paths: JobPaths): JobRecord | undefined {
       fault: 'node',
       code: 'record-broken',
       message: `${paths.record} is not the record of a job`,
-      hint: `look at it, then remove ${paths.directory} by hand`,
+      hint: 'vmbatch reap removes what there is of the job, by its name',
       cause: error,
     });
   }

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -17,6 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGridJob, startScan, stopScan } from '../site/grid-job.ts';
 import { QUEUE, type Site } from '../site/site.ts';
 import { writeHook } from '../standin/start.ts';
+import { readIfThere } from '../support/files.ts';
 import { useFakeSite } from './fake-site.ts';
 
 const END_MS = 40_000;
@@ -73,6 +75,39 @@ function programsOf(trace: string): string[] {
   });
 }
 
+/** The job's key is in two files that others cannot read, and nowhere else. */
+function expectKeyHidden(jobId: string): void {
+  const file = join(site.state, 'sessions', jobId, 'session.json');
+  const key = (JSON.parse(readFileSync(file, 'utf8')) as { privateKey: string }).privateKey;
+  expect(statSync(file)).toMatchObject({ mode: 0o100400, uid: site.account.uid });
+  expect(statSync(join(file, '..'))).toMatchObject({ mode: 0o040711, uid: 0 });
+  const iso = join(site.state, 'jobs', jobId, 'context.iso');
+  expect(statSync(iso)).toMatchObject({ mode: 0o100600, uid: 0 });
+  // One line out of its middle, as text and as base64 has it at any of its three places.
+  const line = key.split('\n')[3] ?? '';
+  expect(line.length).toBeGreaterThan(40);
+  const forms = [0, 1, 2].map((shift) =>
+    Buffer.from(' '.repeat(shift) + line)
+      .toString('base64')
+      .slice(4, 44),
+  );
+  const holds = (text: string) => text.includes(line) || forms.some((form) => text.includes(form));
+  expect(holds(readFileSync(file, 'utf8'))).toBe(true);
+  const others = [
+    ...['record.json', 'domain.xml', 'console.log'].map((name) => join(site.state, 'jobs', jobId, name)),
+    ...['vmbatch.log', 'vmbatch.json'].map((name) => join(site.log, name)),
+  ];
+  for (const path of others) expect(holds(readFileSync(path, 'latin1')), path).toBe(false);
+  // Of the processes of the site: others may not let themselves be looked at.
+  const processes = readdirSync('/proc').filter(
+    (entry) => /^\d+$/.test(entry) && readIfThere(`/proc/${entry}/cmdline`).includes(site.directory),
+  );
+  expect(processes.length).toBeGreaterThan(3);
+  for (const pid of processes)
+    for (const name of ['cmdline', 'environ'])
+      expect(holds(readIfThere(`/proc/${pid}/${name}`)), `${name} of ${pid}`).toBe(false);
+}
+
 const traps = () => readdirSync(site.directory).filter((name) => name.startsWith('trap'));
 
 describe('a hostile owner', () => {
@@ -106,6 +141,7 @@ describe('a hostile owner', () => {
     const directory = join(site.state, 'jobs', localId ?? '');
     for (const name of ['record.json', 'domain.xml', 'context.iso'])
       expect(readFileSync(join(directory, name), 'latin1'), name).not.toContain(MARK);
+    expectKeyHidden(localId ?? '');
     writeFileSync(join(session.session, 'go'), '');
     expect(await session.waitForEnd(END_MS)).toEqual({ code: 0, text: '' });
     expect(traps()).toEqual([]);

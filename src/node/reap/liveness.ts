@@ -27,7 +27,7 @@ export async function lifeOf(
     return { is: 'dead', why: 'the node has been started again since' };
   if (record !== undefined && processRuns(record.prologue))
     return { is: 'alive', why: `its prologue runs (pid ${record.prologue.pid})` };
-  const worker = processes.find((entry) => worksOn(entry, jobId));
+  const worker = processes.find((entry) => worksOn(entry, jobId, record?.uid));
   if (worker !== undefined) return { is: 'alive', why: `a process works on it (pid ${worker.pid})` };
   // Made for something else than a batch job.
   if (record !== undefined && record.mom === undefined)
@@ -60,12 +60,14 @@ function plainId(jobId: string): string {
   return jobId.replace(/\.node[0-9]+$/, '');
 }
 
-/** A hook of the job as root, as the shim or what it becomes; or its starter, which has the job's id in its environment. */
-function worksOn({ pid, uid, words }: ProcessEntry, jobId: string): boolean {
+/** A hook of the job as root, as the shim or what it becomes; or its starter, which has the job's id in its environment.
+ * @param owner uid of the job's user, if it is known: others may call their processes what they like */
+function worksOn({ pid, uid, words }: ProcessEntry, jobId: string, owner: number | undefined): boolean {
   const ids = [jobId, plainId(jobId)];
   if (uid === 0) {
     if (HOOKS.includes(basename(words[1] ?? '')) && ids.includes(words[2] ?? '')) return true;
     return HOOKS.includes(words[2] ?? '') && words.slice(3).some((word) => ids.includes(word));
   }
+  if (owner !== undefined && uid !== owner) return false;
   return words[2] === 'run' && ids.includes(environmentOf(pid, 'PBS_JOBID') ?? '');
 }
