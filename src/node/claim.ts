@@ -1,11 +1,10 @@
 // Who may work on a job's things: its prologue, its epilogue or the reaper, one at a time. A claim is a file that names its
 // process, so that one whose process has ended counts for nothing; nobody ever takes away the file of another that lives.
-import { closeSync, constants, openSync, readdirSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processRuns, startTicksOf } from '../hypervisor/guest-process.ts';
-import { errnoOf } from '../util/errors.ts';
-import { makeDirectory, removeFile } from '../util/files.ts';
+import { makeDirectory, namesIn, removeFile } from '../util/files.ts';
 import { randomToken } from '../util/random-token.ts';
 
 const LOOK_MS = 20;
@@ -63,14 +62,7 @@ export function deadClaims(state: string): string[] {
 }
 
 function claims(state: string): { name: string; of: string; holder: { pid: number; startTicks: number } }[] {
-  let names: string[];
-  try {
-    names = readdirSync(claimDirectory(state));
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
-  return names.flatMap((name) => {
+  return namesIn(claimDirectory(state)).flatMap((name) => {
     const [, of = '', pid, startTicks] = CLAIM.exec(name) ?? [];
     return of === '' ? [] : [{ name, of, holder: { pid: Number(pid), startTicks: Number(startTicks) } }];
   });

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
-import { makeDirectory, readForeignFile, syncDirectory, writeFileAtomic } from '../util/files.ts';
+import { makeDirectory, namesIn, readForeignFile, syncDirectory, writeFileAtomic } from '../util/files.ts';
 
 /** In the order in which they are acquired; released the other way round. */
 export const STEP_NAMES = [
@@ -119,11 +119,7 @@ export function leaseDirectory(state: string): string {
 
 /** The folders of all jobs that there are, by their ids. */
 export function jobIds(state: string): string[] {
-  try {
-    return readdirSync(join(state, 'jobs'));
-  } catch {
-    return [];
-  }
+  return namesIn(join(state, 'jobs'));
 }
 
 /** Tells one start of this machine from another. */

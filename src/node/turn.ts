@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess } from '../hypervisor/port.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { makeDirectory, removeFile, writeFileAtomic } from '../util/files.ts';
+import { makeDirectory, namesIn, removeFile, writeFileAtomic } from '../util/files.ts';
 
 const TICKET = z.object({
   pid: z.int(),
@@ -88,13 +88,7 @@ export function endTurn(state: string, ticket: string): void {
 
 /** All tickets, with the job that each is of, and whether it has its turn. */
 export function listTickets(state: string): { ticket: string; jobId: string; boots: boolean }[] {
-  let names: string[];
-  try {
-    names = readdirSync(turnDirectory(state));
-  } catch {
-    return [];
-  }
-  return names.flatMap((ticket) => {
+  return namesIn(turnDirectory(state)).flatMap((ticket) => {
     const jobId = /^\d+-(.+)$/.exec(ticket)?.[1];
     return jobId === undefined || ticket.endsWith('.tmp')
       ? []

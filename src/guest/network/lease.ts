@@ -1,11 +1,11 @@
 // Leases of things of which there is one: loopback ports, MAC and IP addresses. A lock file each, in a directory that may lie on
 // a share and serve several nodes; its name is the thing, its content says whose it is.
-import { linkSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { removeFile } from '../../util/files.ts';
+import { namesIn, removeFile } from '../../util/files.ts';
 import { randomToken } from '../../util/random-token.ts';
 
 const HOLDER = z.object({
@@ -78,13 +78,7 @@ export function readLease(directory: string, name: string): LeaseHolder | undefi
 
 /** All leases of a directory, for whoever looks for those of dead jobs. */
 export function listLeases(directory: string): Lease[] {
-  let names: string[];
-  try {
-    names = readdirSync(directory);
-  } catch {
-    return [];
-  }
-  return names
+  return namesIn(directory)
     .filter((name) => !name.startsWith(TEMPORARY))
     .flatMap((name) => {
       const holder = readLease(directory, name);
@@ -95,13 +89,7 @@ export function listLeases(directory: string): Lease[] {
 /** Locks that say nothing, though none is ever made so: what a power cut has left of them. Only old ones, as paths.
  * @param before milliseconds since 1970 */
 export function brokenLeases(directory: string, before: number): string[] {
-  let names: string[];
-  try {
-    names = readdirSync(directory);
-  } catch {
-    return [];
-  }
-  return names
+  return namesIn(directory)
     .filter((name) => LOCK.test(name) && readLease(directory, name) === undefined)
     .map((name) => join(directory, name))
     .filter((path) => (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? before) < before);

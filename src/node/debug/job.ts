@@ -1,7 +1,7 @@
 // Which job of this node an admin means: its whole id, or the number alone.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
+import { namesIn } from '../../util/files.ts';
 import { consoleDirectory } from './consoles.ts';
 
 /** The id of a job that has something on this node: a guest, or a kept console.
@@ -24,12 +24,4 @@ export function findJob(state: string, given: string): string {
         : `there is nothing of a job ${JSON.stringify(given.slice(0, 80))} on this node`,
     hint: known.length === 0 ? 'there are no jobs here at all' : `there is something of: ${known.join(', ')}`,
   });
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }

@@ -1,12 +1,10 @@
 // Guests of failed jobs that are kept for a while, so that somebody can look into them. The record says until when; a process
 // that sleeps until then, or whoever comes by later, removes them as an epilogue would have.
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
 import { claimJob } from '../claim.ts';
-import { type JobRecord, jobPaths, readRecord } from '../record.ts';
+import { type JobRecord, jobIds, jobPaths, readRecord } from '../record.ts';
 import { type UndoFailure, undo } from '../undo.ts';
 
 /** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into that. */
@@ -38,13 +36,7 @@ export async function startKeeper(
 
 /** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are left alone. */
 export function keptJobs(state: string): { jobId: string; until: number; record: JobRecord }[] {
-  let names: string[];
-  try {
-    names = readdirSync(join(state, 'jobs'));
-  } catch {
-    return [];
-  }
-  return names.flatMap((jobId) => {
+  return jobIds(state).flatMap((jobId) => {
     try {
       const record = readRecord(jobPaths(state, jobId));
       return record?.keptUntil === undefined ? [] : [{ jobId, until: record.keptUntil, record }];

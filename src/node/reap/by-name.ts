@@ -1,11 +1,12 @@
 // What there is of a job without a record, or with one that cannot be read: all that carries the job's id.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Lease, listLeases, releaseLease } from '../../guest/network/lease.ts';
 import { removeSession, sessionPaths } from '../../guest/session-file.ts';
 import type { ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
+import { namesIn } from '../../util/files.ts';
 import { jobIds, jobPaths, removeJobDirectory } from '../record.ts';
 import { endTurn, listTickets } from '../turn.ts';
 
@@ -85,12 +86,4 @@ export function remainsByJob(
 /** On a share, other nodes have theirs in the same directory. */
 function ourLeases(directory: string): Lease[] {
   return existsSync(directory) ? listLeases(directory).filter(({ node }) => node === hostname()) : [];
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }

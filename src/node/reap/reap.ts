@@ -68,20 +68,15 @@ async function reapRecorded(options: ReapOptions, jobId: string, report: ReapRep
   const look = async (): Promise<{ record: JobRecord; life: Life } | undefined> => {
     const record = recordOf(state, jobId);
     if (record === undefined) return undefined; // gone; or by its name, later
-    if (record.keptUntil !== undefined)
-      return {
-        record,
-        life:
-          record.keptUntil > Date.now()
-            ? { is: 'alive', why: 'kept' }
-            : { is: 'dead', why: 'the time is over for which its guest was kept' },
-      };
-    return { record, life: await lifeOf(state, jobId, record, [...eachProcess()], options.askServer) };
+    const life =
+      endOfKeeping(record) ?? (await lifeOf(state, jobId, record, [...eachProcess()], options.askServer));
+    return { record, life };
   };
   const found = await look();
   if (found === undefined) return;
   if (found.life.is === 'alive') {
-    (found.life.why === 'kept' ? report.kept : report.alive).push(jobId);
+    const isKept = found.record.keptUntil !== undefined;
+    (isKept ? report.kept : report.alive).push(jobId);
     return;
   }
   const things = Object.entries(found.record.steps)
@@ -114,6 +109,14 @@ async function reapRecorded(options: ReapOptions, jobId: string, report: ReapRep
   } finally {
     release();
   }
+}
+
+/** Of a guest that is kept for somebody to look into; undefined: it is not. */
+function endOfKeeping({ keptUntil }: JobRecord): Life | undefined {
+  if (keptUntil === undefined) return undefined;
+  return keptUntil > Date.now()
+    ? { is: 'alive', why: 'it is kept for somebody to look into' }
+    : { is: 'dead', why: 'the time is over for which its guest was kept' };
 }
 
 /** Undefined: there is none, or none that can be used. */
@@ -239,12 +242,9 @@ export async function somethingIsLeft(state: string): Promise<boolean> {
   const nobody: AskServer = async () => undefined;
   for (const jobId of jobIds(state)) {
     const record = recordOf(state, jobId);
-    if (record?.keptUntil !== undefined) {
-      if (record.keptUntil <= Date.now()) return true;
-      continue;
-    }
     if (isClaimed(state, jobId)) continue;
-    const life = await lifeOf(state, jobId, record, processes, nobody);
+    const kept = record === undefined ? undefined : endOfKeeping(record);
+    const life = kept ?? (await lifeOf(state, jobId, record, processes, nobody));
     if (life.is !== 'alive') return true;
   }
   return [...(await ownDomains(state, processes, undefined))].some(

@@ -1,9 +1,10 @@
 // Files that somebody was about to write when he was ended: complete or not, nobody will look at them again.
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { brokenLeases } from '../../guest/network/lease.ts';
 import { startTicksOf } from '../../hypervisor/guest-process.ts';
+import { namesIn } from '../../util/files.ts';
 import { deadClaims } from '../claim.ts';
 import { leaseDirectory } from '../record.ts';
 
@@ -60,12 +61,4 @@ function isDead(directory: string, name: string): boolean {
   if (startTicksOf(pid) === undefined) return true;
   const written = lstatSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
   return Date.now() - written > OLD_MS;
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
