@@ -13,6 +13,9 @@ import { startInBackground } from './background.ts';
 import { type PrologueOptions, startGuest } from './prologue.ts';
 import { jobPaths } from './record.ts';
 
+/** What the shell that watches calls itself, before the places that it watches. */
+export const WATCHER = 'vmbatch-watcher';
+
 /** How long the first node may take to begin its prologue: TORQUE waits for all other nodes before. */
 const CALL_MS = 300_000;
 
@@ -75,7 +78,7 @@ export async function startPeer(
       await startInBackground('/bin/sh', [
         '-c',
         WATCH,
-        'vmbatch-watcher',
+        WATCHER,
         directory,
         jobPaths(config.state, jobId).directory,
         ...watcher,

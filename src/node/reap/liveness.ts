@@ -4,7 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { environmentOf, type ProcessEntry, processRuns } from '../../hypervisor/guest-process.ts';
 import { momJobsDirectory } from '../mom-jobs.ts';
-import { bootOfMachine, type JobRecord } from '../record.ts';
+import { WATCHER } from '../parallel.ts';
+import { bootOfMachine, type JobRecord, jobPaths } from '../record.ts';
 
 export type Life = { is: 'alive' | 'dead' | 'unknown'; why: string };
 
@@ -27,7 +28,7 @@ export async function lifeOf(
     return { is: 'dead', why: 'the node has been started again since' };
   if (record !== undefined && processRuns(record.prologue))
     return { is: 'alive', why: `its prologue runs (pid ${record.prologue.pid})` };
-  const worker = processes.find((entry) => worksOn(entry, jobId, record?.uid));
+  const worker = processes.find((entry) => worksOn(entry, state, jobId, record?.uid));
   if (worker !== undefined) return { is: 'alive', why: `a process works on it (pid ${worker.pid})` };
   // Made for something else than a batch job.
   if (record !== undefined && record.mom === undefined)
@@ -60,12 +61,19 @@ function plainId(jobId: string): string {
   return jobId.replace(/\.node[0-9]+$/, '');
 }
 
-/** A hook of the job as root, as the shim or what it becomes; or its starter, which has the job's id in its environment.
+/** A hook of the job as root, as the shim or what it becomes; the shell that watches over another node's guest; or the starter, which
+ * has the job's id in its environment.
  * @param owner uid of the job's user, if it is known: others may call their processes what they like */
-function worksOn({ pid, uid, words }: ProcessEntry, jobId: string, owner: number | undefined): boolean {
+function worksOn(
+  { pid, uid, words }: ProcessEntry,
+  state: string,
+  jobId: string,
+  owner: number | undefined,
+): boolean {
   const ids = [jobId, plainId(jobId)];
   if (uid === 0) {
     if (HOOKS.includes(basename(words[1] ?? '')) && ids.includes(words[2] ?? '')) return true;
+    if (words[3] === WATCHER && words.includes(jobPaths(state, jobId).directory)) return true;
     return HOOKS.includes(words[2] ?? '') && words.slice(3).some((word) => ids.includes(word));
   }
   if (owner !== undefined && uid !== owner) return false;

@@ -1,4 +1,6 @@
 // The reaper on a node of real files: what it finds, what it leaves alone, and that a job which starts meanwhile is not touched.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -19,6 +21,7 @@ import { somethingIsLeft } from '../../../src/node/reap/reap.ts';
 import { jobPaths, readRecord, writeRecord } from '../../../src/node/record.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';
 
+const NOBODY = 65534;
 const [DEAD, LIVING] = ['7.server', '8.server'];
 let node: FakeNode;
 
@@ -87,6 +90,41 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     changeRecord(DEAD, { prologue: { pid: process.pid, startTicks: startTicksOf(process.pid) } });
     expect(await node.reap()).toMatchObject({ findings: [], alive: [DEAD] });
     expect(node.domains.size).toBe(1);
+  });
+
+  it.each([
+    ['its hook', 'prologue', (jobId: string) => [jobId], 0, true],
+    ['a hook of another job', 'prologue', () => ['6.server'], 0, false],
+    ['its starter', 'vmbatch', () => ['run'], NOBODY, true],
+    ['a process that another user calls so', 'vmbatch', () => ['run'], 1, false],
+    ['something else that names it', 'x', (jobId: string) => [jobId], 0, false],
+  ])('tells by the processes whether a job lives: %s', async (_what, name, words, uid, lives) => {
+    await node.start(DEAD);
+    node.forget(DEAD);
+    const program = join(node.directory, name);
+    writeFileSync(program, 'sleep 60\n');
+    // As the kernel has it for a script: its interpreter, its path, its words.
+    const env = { PATH: '/usr/bin:/bin', PBS_JOBID: DEAD };
+    const child = spawn('sh', [program, ...words(DEAD)], { stdio: 'ignore', env, uid, gid: uid });
+    await once(child, 'spawn');
+    try {
+      expect((await node.reap()).alive).toEqual(lives ? [DEAD] : []);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  it('leaves the guest of another node alone that a shell watches over', async () => {
+    await node.start(DEAD);
+    node.forget(DEAD);
+    const words = ['-c', 'sleep 60; exit', 'vmbatch-watcher', '/share', paths(DEAD).directory];
+    const child = spawn('sh', words, { stdio: 'ignore' });
+    await once(child, 'spawn');
+    try {
+      expect(await node.reap()).toMatchObject({ findings: [], alive: [DEAD] });
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('leaves a job alone that somebody else works on', async () => {
