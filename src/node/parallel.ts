@@ -11,10 +11,7 @@ import { findAccount } from '../util/account.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { startInBackground } from './background.ts';
 import { type PrologueOptions, startGuest } from './prologue.ts';
-import { jobPaths } from './record.ts';
-
-/** What the shell that watches calls itself, before the places that it watches. */
-export const WATCHER = 'vmbatch-watcher';
+import { jobPaths, WATCHER } from './record.ts';
 
 /** How long the first node may take to begin its prologue: TORQUE waits for all other nodes before. */
 const CALL_MS = 300_000;

@@ -98,6 +98,9 @@ export interface JobPaths {
   console: string;
 }
 
+/** What the shell calls itself that watches over another node's guest, before the places that it watches: the job's folder is one. */
+export const WATCHER = 'vmbatch-watcher';
+
 export function jobPaths(state: string, jobId: string): JobPaths {
   const directory = join(state, 'jobs', jobId);
   const file = (name: string) => join(directory, name);

@@ -4,8 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { environmentOf, type ProcessEntry, processRuns } from '../../hypervisor/guest-process.ts';
 import { momJobsDirectory } from '../mom-jobs.ts';
-import { WATCHER } from '../parallel.ts';
-import { bootOfMachine, type JobRecord, jobPaths } from '../record.ts';
+import { bootOfMachine, type JobRecord, jobPaths, WATCHER } from '../record.ts';
 
 export type Life = { is: 'alive' | 'dead' | 'unknown'; why: string };
 
