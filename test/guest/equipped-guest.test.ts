@@ -1,5 +1,5 @@
 // The demo guest with everything that a guest may have besides: disks, hooks, features; and a second one on its cache disk.
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -173,5 +173,16 @@ describe('the next guest on the same cache disk', () => {
     await first?.destroy();
     await boot('second');
     expect(booted[1]?.console()).toMatch(/cache disk \/dev\/vd[bc] on \/var\/lib\/cvmfs \(kept\)/);
+  }, 90_000);
+
+  it('has it made anew when a guest before has filled it with what nobody can use', async () => {
+    await booted[1]?.destroy();
+    const junk = join(work, 'junk');
+    writeFileSync(junk, Buffer.alloc(64 * 1024 ** 2, 1));
+    // Until nothing more goes on the disk; it says so, and its exit code says nothing.
+    await run('debugfs', ['-w', '-R', `write ${junk} junk`, cacheDisk]);
+    const ask = await boot('third');
+    expect(booted[2]?.console()).toMatch(/cache disk \/dev\/vd[bc] on \/var\/lib\/cvmfs \(full, made anew\)/);
+    expect(await ask('ls /var/lib/cvmfs')).toBe('lost+found');
   }, 90_000);
 });

@@ -1,6 +1,6 @@
 // `npm run soak`: many grid jobs through submit, a batch system with four nodes, and scan, with faults from a seed.
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -42,9 +42,8 @@ interface Ended {
   code: number | undefined;
   text: string;
   seconds: number;
-  /** lrms_done as it was found; it must stay so. */
+  /** lrms_done: it was taken away when it was seen, and must not come back. */
   file: string;
-  inode: number;
 }
 
 async function main(argv: string[], signal: AbortSignal): Promise<number> {
@@ -178,27 +177,29 @@ async function look(site: Site, running: RunningJob): Promise<Ended | undefined>
   const file = job.file('lrms_done');
   if (!existsSync(file)) {
     if (seconds * 1000 < JOB_MS) return undefined;
-    return { planned, id, code: undefined, text: 'no lrms_done', seconds, file, inode: 0 };
+    return { planned, id, code: undefined, text: 'no lrms_done', seconds, file };
   }
   const [, code, text = ''] = /^(-?\d+) ?(.*)/.exec(readFileSync(file, 'utf8')) ?? [];
-  // As A-REX: the job is not in processing/ any more.
+  // As A-REX, in the end: nothing of the job is in the control directory any more.
   rmSync(join(site.control, 'processing', `job.${job.id}.status`), { force: true });
-  return { planned, id, code: Number(code), text, seconds, file, inode: statSync(file).ino };
+  for (const name of readdirSync(site.control))
+    if (name.startsWith(`job.${job.id}.`)) rmSync(join(site.control, name), { force: true });
+  return { planned, id, code: Number(code), text, seconds, file };
 }
 
 function judge(ended: readonly Ended[]): Pick<Report, 'kinds' | 'wrong'> {
   const kinds: Report['kinds'] = {};
   const wrong: string[] = [];
-  for (const { planned, id, code, text, file, inode } of ended) {
+  for (const { planned, id, code, text, file } of ended) {
     const name = planned.fault ?? 'none';
     const kind = kinds[name] ?? { jobs: 0, right: 0 };
     kinds[name] = kind;
     kind.jobs++;
-    const isSame = existsSync(file) && statSync(file).ino === inode;
-    if (code === planned.expected && isSame) kind.right++;
+    const isOnce = code === undefined || !existsSync(file);
+    if (code === planned.expected && isOnce) kind.right++;
     else
       wrong.push(
-        `${id} (${planned.fault ?? 'none'}): ${isSame ? '' : 'reported again; '}${code} ${text}, not ${planned.expected}`,
+        `${id} (${planned.fault ?? 'none'}): ${isOnce ? '' : 'reported again; '}${code} ${text}, not ${planned.expected}`,
       );
   }
   return { kinds, wrong };

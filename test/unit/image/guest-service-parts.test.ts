@@ -63,6 +63,17 @@ describe.each(SHELLS)('the guest service under %s', (_name, program = '') => {
     expect(shell('VMBATCH_DISKS="nosuch:scratch2"; find_disk scratch2 || echo none')).toBe('none\n');
   });
 
+  it.each([
+    ['/dev/vdc 61611 58600 3011 96% /c', 'full'],
+    ['/dev/vdc 61611 1 60000 1% /c', 'room'],
+    ['/dev/vdc 61611 61611 -3000 100% /c', 'full'],
+    ['nonsense', 'room'],
+    ['', 'room'],
+  ])('takes a cache disk for full by what df says: %s', (line, is) => {
+    const df = line === '' ? 'df() { return 1; }' : `df() { printf 'Filesystem\\n%s\\n' '${line}'; }`;
+    expect(shell(`${df}; if is_full /c; then echo full; else echo room; fi`)).toBe(`${is}\n`);
+  });
+
   it('takes the interface with the MAC address that it was told', () => {
     for (const [name, mac] of [
       ['eth0', '52:54:00:00:00:01'],
