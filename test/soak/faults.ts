@@ -1,9 +1,10 @@
 // How faults get at jobs: programs in front of the hooks' own for what must happen at a certain step, signals for the rest.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
-import { commandLine, guestProcesses } from '../site/guests.ts';
+import { guestProcesses } from '../site/guests.ts';
+import { family, hookProcesses, signalProcess } from '../site/processes.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import type { Site } from '../site/site.ts';
 import type { Fault } from './plan.ts';
@@ -64,13 +65,13 @@ export async function strike(site: Site, jobId: string, fault: Fault): Promise<v
       await runSheltered(join(site.standin.binDir, 'qdel'), [jobId], { env: site.env });
       return;
     case 'starter-killed':
-      for (const pid of startersOf(jobId)) kill(pid, 'SIGKILL');
+      for (const pid of hookProcesses(jobId, 'run')) signalProcess(pid, 'SIGKILL');
       return;
     case 'guest-killed':
-      for (const pid of guestOf(site, jobId)) kill(pid, 'SIGKILL');
+      for (const pid of guestOf(site, jobId)) signalProcess(pid, 'SIGKILL');
       return;
     case 'guest-hangs':
-      for (const pid of guestOf(site, jobId)) for (const each of family(pid)) kill(each, 'SIGSTOP');
+      for (const pid of guestOf(site, jobId).flatMap(family)) signalProcess(pid, 'SIGSTOP');
       return;
     default:
       return;
@@ -81,33 +82,4 @@ function guestOf(site: Site, jobId: string): number[] {
   return guestProcesses(site.serverName)
     .filter(({ domain }) => domain === `vmbatch-${jobId}`)
     .map(({ pid }) => pid);
-}
-
-function startersOf(jobId: string): number[] {
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry) && commandLine(entry)[2] === 'run')
-    .filter((entry) => read(`/proc/${entry}/environ`).split('\0').includes(`PBS_JOBID=${jobId}`))
-    .map(Number);
-}
-
-/** The process and all below it. */
-function family(pid: number): number[] {
-  const children = read(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
-  return [pid, ...children.flatMap(family)];
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return ''; // processes end while one looks
-  }
-}
-
-function kill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // it has ended
-  }
 }

@@ -2,7 +2,7 @@
 // go down. Each with the code that the grid user finally sees, and nothing left on the node. Fake guests, everything else real.
 
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import { audit } from '../site/audit.ts';
 import { createGridJob, type GridJob, jalienJob, startScan, stopScan } from '../site/grid-job.ts';
 import { guestProcesses } from '../site/guests.ts';
 import { holdGuests } from '../site/holds.ts';
+import { hookProcesses } from '../site/processes.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import type { Site } from '../site/site.ts';
 import { useFakeSite } from './fake-site.ts';
@@ -65,28 +66,9 @@ async function stateOf(id: string): Promise<string> {
 
 const record = (id: string) => join(site.state, 'jobs', id, 'record.json');
 
-/** Our processes of a job, by what they do. */
-function processesOf(id: string, what: 'prologue' | 'run' | 'epilogue'): number[] {
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((entry) => {
-      const read = (name: string) => {
-        try {
-          return readFileSync(`/proc/${entry}/${name}`, 'latin1').split('\0');
-        } catch {
-          return [];
-        }
-      };
-      const words = read('cmdline');
-      if (words[1] !== join(site.dist, 'vmbatch') || words[2] !== what) return false;
-      return words.includes(id) || (what === 'run' && read('environ').includes(`PBS_JOBID=${id}`));
-    })
-    .map(Number);
-}
-
 async function processOf(id: string, what: 'prologue' | 'run' | 'epilogue'): Promise<number> {
-  await until(() => processesOf(id, what).length > 0, `${what} of ${id}`);
-  return processesOf(id, what)[0] ?? 0;
+  await until(() => hookProcesses(id, what).length > 0, `${what} of ${id}`);
+  return hookProcesses(id, what)[0] ?? 0;
 }
 
 const vmbatch = (...words: string[]) =>
