@@ -119,18 +119,28 @@ export interface FuzzResult {
   failure: string | undefined;
 }
 
+/** Milliseconds of one run.
+ * @throws what the parser should never throw */
+async function timeOf(target: Target, input: Buffer): Promise<number> {
+  const begun = performance.now();
+  try {
+    await target.parse(input);
+  } catch (error) {
+    const isOurs = error instanceof Error && error.name === 'VmbatchError';
+    if (!isOurs || (error as { fault?: string }).fault === 'bug') throw error;
+  }
+  return performance.now() - begun;
+}
+
 /** Runs a parser for so long. */
 export async function fuzz(target: Target, seed: number, milliseconds: number): Promise<FuzzResult> {
   const property = fc.asyncProperty(inputs(target), async (input) => {
-    const begun = performance.now();
-    try {
-      await target.parse(input);
-    } catch (error) {
-      const isOurs = error instanceof Error && error.name === 'VmbatchError';
-      if (!isOurs || (error as { fault?: string }).fault === 'bug') throw error;
-    }
-    const took = performance.now() - begun;
-    if (took > MOST_MS) throw new Error(`took ${Math.round(took)} ms for ${input.length} bytes`);
+    // A machine that is busy may keep anybody waiting once.
+    const took = [];
+    do took.push(await timeOf(target, input));
+    while (Math.min(...took) > MOST_MS && took.length < 3);
+    const least = Math.min(...took);
+    if (least > MOST_MS) throw new Error(`took ${Math.round(least)} ms for ${input.length} bytes`);
   });
   const details = await fc.check(property, {
     seed,

@@ -15,7 +15,8 @@ export interface OfflineOptions {
 }
 
 const NOTE_LENGTH = 200;
-const PBSNODES_MS = 30_000;
+/** A prologue may be waiting for it. */
+const PBSNODES_MS = 10_000;
 
 /** Writes down that the node is to be offline, tells TORQUE, and writes down what it said: who is killed in between, or was not let,
  * is followed by the reaper.
