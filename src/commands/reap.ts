@@ -62,7 +62,6 @@ async function run(options: Options): Promise<number> {
           ? undefined
           : { directory: config.readyDirectory, exists: (path) => guard.exists(path) },
       openHypervisor: (named) => openHypervisor(named ?? uri, config?.timeouts.virshMs ?? VIRSH_MS),
-      domains: 'libvirt',
       askServer: askServerByQstat(),
       dryRun,
       log,

@@ -192,7 +192,6 @@ export function reaper({ config, hypervisor }: Place): Promise<ReapReport> {
     state: config.state,
     leaseDirectories: [join(config.state, 'leases')],
     openHypervisor: () => hypervisor,
-    domains: 'libvirt',
     askServer: async () => undefined,
     dryRun: false,
     log: NO_LOG,

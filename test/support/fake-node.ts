@@ -145,7 +145,6 @@ ${changes}`;
         state: node.config.state,
         leaseDirectories: [join(node.config.state, 'leases')],
         openHypervisor: () => hypervisor,
-        domains: 'libvirt',
         askServer: async () => undefined,
         dryRun: false,
         log,

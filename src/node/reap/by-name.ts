@@ -31,17 +31,20 @@ export async function ownDomains(
   processes: readonly ProcessEntry[],
   hypervisor: Hypervisor | undefined,
 ): Promise<Set<string>> {
-  const found = new Set<string>();
+  const processed = new Set<string>();
   for (const { words } of processes) {
     const name = words[words.indexOf('-name') + 1]?.split(',')[0]?.replace(/^guest=/, '') ?? '';
     if (DOMAIN.test(name) && words.some((word) => word.includes(`${directoryOf(state, name)}/`)))
-      found.add(name);
+      processed.add(name);
   }
-  if (hypervisor === undefined) return found;
-  for (const name of await hypervisor.list()) {
-    if (found.has(name) || !DOMAIN.test(name)) continue;
+  if (hypervisor === undefined) return processed;
+  const found = new Set<string>();
+  for (const name of new Set([...processed, ...(await hypervisor.list())])) {
+    if (!DOMAIN.test(name)) continue;
+    // A process may call itself what it likes; libvirt knows better, unless it has lost the guest.
     const xml = await hypervisor.describe(name);
-    if (xml?.includes(`${directoryOf(state, name)}/`)) found.add(name);
+    if (xml === undefined ? processed.has(name) : xml.includes(`${directoryOf(state, name)}/`))
+      found.add(name);
   }
   return found;
 }

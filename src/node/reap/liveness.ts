@@ -29,8 +29,8 @@ export async function lifeOf(
     return { is: 'alive', why: `its prologue runs (pid ${record.prologue.pid})` };
   const worker = processes.find((entry) => worksOn(entry, state, jobId, record?.uid));
   if (worker !== undefined) return { is: 'alive', why: `a process works on it (pid ${worker.pid})` };
-  // Made for something else than a batch job.
-  if (record !== undefined && record.mom === undefined)
+  // Made for something else than a batch job, if it is not of an older version: those said neither.
+  if (record?.boot !== undefined && record.mom === undefined)
     return { is: 'dead', why: 'the process that made it has ended' };
   const files = momFiles(state, jobId, record);
   const [first] = files;

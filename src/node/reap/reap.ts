@@ -19,8 +19,6 @@ export interface ReapOptions {
   leaseDirectories: readonly string[];
   /** For the connection that a record names; without a name, for the node file's. */
   openHypervisor: (uri?: string) => Hypervisor;
-  /** `libvirt`: libvirt is asked for domains; `processes`: only guests that are processes of this host are looked for. */
-  domains: 'libvirt' | 'processes';
   askServer: AskServer;
   /** The directory of ready files, and a look at the share that cannot hang; undefined: there is none, or it hangs. */
   share?: { directory: string; exists: (path: string) => Promise<boolean> } | undefined;
@@ -157,12 +155,11 @@ async function reapUnrecorded(options: ReapOptions, report: ReapReport): Promise
 }
 
 async function findDomains(
-  { state, domains }: ReapOptions,
+  { state }: ReapOptions,
   hypervisor: Hypervisor,
   report: ReapReport,
 ): Promise<Set<string>> {
   const processes: ProcessEntry[] = [...eachProcess()];
-  if (domains === 'processes') return ownDomains(state, processes, undefined);
   try {
     return await ownDomains(state, processes, hypervisor);
   } catch (thrown) {

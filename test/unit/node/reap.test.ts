@@ -84,6 +84,14 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     await expectOnlyTheLiving();
   });
 
+  it('asks the mom about a job whose record an older version has made', async () => {
+    await node.start(LIVING);
+    changeRecord(LIVING, { boot: undefined, mom: undefined });
+    expect(await node.reap()).toMatchObject({ findings: [], alive: [LIVING] });
+    node.forget(LIVING);
+    expect((await node.reap()).findings).toMatchObject([{ jobId: LIVING, done: 'removed' }]);
+  });
+
   it('leaves a job alone whose prologue runs, also one that the mom does not know', async () => {
     await node.start(DEAD);
     node.forget(DEAD);
@@ -194,6 +202,27 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     const { findings } = await node.reap();
     expect(findings).toEqual([]);
     expect(node.domains.size).toBe(5);
+  });
+
+  it('believes libvirt rather than a process that calls itself a guest of ours', async () => {
+    await node.start(LIVING);
+    const name = 'vmbatch-9.other';
+    node.domains.add(name);
+    const words = [
+      '-c',
+      'sleep 60; exit',
+      '-name',
+      `guest=${name}`,
+      `${paths('9.other').directory}/overlay.qcow2`,
+    ];
+    const child = spawn('sh', words, { stdio: 'ignore' });
+    await once(child, 'spawn');
+    try {
+      expect((await node.reap()).findings).toEqual([]);
+      expect(node.domains.has(name)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('leaves leases alone that another node holds', async () => {
