@@ -52,10 +52,20 @@ export async function reap(options: ReapOptions): Promise<ReapReport> {
   const { state } = options;
   const report: ReapReport = { findings: [], alive: [], kept: [], problems: [] };
   // The jobs first: one that begins after this look has a living prologue when its things are looked at.
-  for (const jobId of jobIds(state)) await reapRecorded(options, jobId, report);
-  await reapUnrecorded(options, report);
-  reapTemporaries(options, report);
-  await reapReadyFiles(options, report);
+  const works = [
+    ...jobIds(state).map((jobId) => () => reapRecorded(options, jobId, report)),
+    () => reapUnrecorded(options, report),
+    async () => reapTemporaries(options, report),
+    () => reapReadyFiles(options, report),
+  ];
+  for (const work of works) {
+    try {
+      await work();
+    } catch (thrown) {
+      // Such as a disk that is full: it must not keep the rest from being removed.
+      report.problems.push(toVmbatchError(thrown, 'node').message);
+    }
+  }
   return report;
 }
 
@@ -215,22 +225,17 @@ function reapTemporaries({ state, leaseDirectories, dryRun }: ReapOptions, repor
 
 /** On the share: whoever may have forgotten them, they serve nobody. */
 async function reapReadyFiles({ share, dryRun }: ReapOptions, report: ReapReport): Promise<void> {
-  if (share === undefined) return;
-  try {
-    if (!(await share.exists(share.directory))) return;
-    const things = oldReadyFiles(share.directory);
-    if (things.length === 0) return;
-    if (!dryRun) for (const { path, owner } of things) asUser(owner, () => removeFile(path));
-    report.findings.push({
-      jobId: undefined,
-      why: 'ready files are of use only while their guests start',
-      things: things.map(({ path }) => path),
-      done: dryRun ? 'would-remove' : 'removed',
-      errors: [],
-    });
-  } catch (thrown) {
-    report.problems.push(toVmbatchError(thrown, 'node').message);
-  }
+  if (share === undefined || !(await share.exists(share.directory))) return;
+  const things = oldReadyFiles(share.directory);
+  if (things.length === 0) return;
+  if (!dryRun) for (const { path, owner } of things) asUser(owner, () => removeFile(path));
+  report.findings.push({
+    jobId: undefined,
+    why: 'ready files are of use only while their guests start',
+    things: things.map(({ path }) => path),
+    done: dryRun ? 'would-remove' : 'removed',
+    errors: [],
+  });
 }
 
 /** Whether a reaper would find something, without asking anybody but this host: what an epilogue looks at. */

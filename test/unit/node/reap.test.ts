@@ -256,6 +256,17 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     expect([...dead, ...living].filter((path) => existsSync(path))).toEqual(living);
   });
 
+  it('goes on with the rest when one job cannot be dealt with at all', async () => {
+    await oneOfTwoDies();
+    node.forget(LIVING);
+    const history = join(node.config.state, 'history.jsonl');
+    // Nothing can be written there.
+    mkdirSync(history);
+    const { problems } = await node.reap();
+    expect(problems).toHaveLength(2);
+    expect(node.domains.size).toBe(0);
+  });
+
   it('tells what it could not remove, and removes it the next time', async () => {
     await oneOfTwoDies();
     const { destroy } = node.hypervisor;
