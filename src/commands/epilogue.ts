@@ -72,28 +72,16 @@ async function tellGuard(
   outcome: Outcome | undefined,
 ): Promise<void> {
   if (steps.boot !== undefined || outcome === undefined) return;
-  try {
-    const { noteFault, noteSuccess } = await import('../node/guard/watch.ts');
-    if (outcome.exitCode !== undefined) await noteSuccess(config.state);
-    if (outcome.fault !== 'node') return;
-    await noteFault(
-      {
-        state: config.state,
-        settings: config.guard,
-        images: config.images.size,
-        node: process.env['PBS_MSHOST'],
-        run,
-        log,
-      },
-      {
-        jobId,
-        image: request?.image,
-        error: { code: outcome.code ?? 'guest-lost', message: outcome.message ?? 'its guest was lost' },
-      },
-    );
-  } catch (thrown) {
-    log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
-  }
+  const { noteFault, noteSuccess } = await import('../node/guard/watch.ts');
+  const { state } = config;
+  if (outcome.exitCode !== undefined) await noteSuccess({ state, log });
+  if (outcome.fault !== 'node') return;
+  const error = { code: outcome.code ?? 'guest-lost', message: outcome.message ?? 'its guest was lost' };
+  const node = process.env['PBS_MSHOST'];
+  await noteFault(
+    { state, settings: config.guard, images: config.images.size, node, run, log },
+    { jobId, image: request?.image, error },
+  );
 }
 
 /** What other jobs have left here is a reaper's, which this job need not wait for. */

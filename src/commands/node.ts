@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import { loadNodeConfig } from '../config/node.ts';
 import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
-import { bringBack, type OfflineOptions, takeOffline } from '../node/guard/offline.ts';
+import { bringBack, offlineOptions, takeOffline } from '../node/guard/offline.ts';
 import { type GuardState, readGuard } from '../node/guard/state.ts';
 import { FAULT_OUTCOMES } from '../util/errors.ts';
 import { run } from '../util/run.ts';
@@ -36,7 +36,7 @@ export async function main(argv: string[]): Promise<number> {
     .description('bring the node back into service, and forget its faults')
     .addOption(config())
     .action(async (options: Options) => {
-      const problem = await bringBack(offlineOptions(options.config));
+      const problem = await bringBack(offlineOptions(loadNodeConfig(options.config), run));
       exitCode = tell(problem, 'the node is back in service');
     });
 
@@ -46,7 +46,7 @@ export async function main(argv: string[]): Promise<number> {
     .addOption(config())
     .option('--reason <TEXT>', 'what TORQUE shows as the note of the node', 'taken offline by hand')
     .action(async ({ config: file, reason = '' }: Options) => {
-      const { mark, problem } = await takeOffline(offlineOptions(file), reason, 'admin');
+      const { mark, problem } = await takeOffline(offlineOptions(loadNodeConfig(file), run), reason, 'admin');
       exitCode = tell(mark === 'set' ? undefined : problem, 'the node is offline');
     });
 
@@ -84,11 +84,6 @@ export async function main(argv: string[]): Promise<number> {
   return exitCode;
 }
 
-function offlineOptions(file: string): OfflineOptions {
-  const { state, guard } = loadNodeConfig(file);
-  return { state, node: guard.node, pbsBinPath: guard.pbsBinPath, run };
-}
-
 function tell(problem: string | undefined, done: string): number {
   if (problem === undefined) {
     process.stdout.write(`${done}\n`);
@@ -107,9 +102,7 @@ function describe({ faults, offline, selfTest }: GuardState): string {
       ? 'in service'
       : `offline since ${time(offline.since)} (${offline.by}, ${offline.mark}): ${offline.reason}`,
     ...(offline?.problem === undefined ? [] : [`  TORQUE did not let us: ${offline.problem}`]),
-    ...(selfTest === undefined
-      ? []
-      : [`last self-test ${time(selfTest.at)}: ${selfTest.problem ?? 'passed'}`]),
+    ...(selfTest === undefined ? [] : [`last self-test ${time(selfTest.at)}: ${selfTest.problem}`]),
     `${faults.length} faults in a row`,
     ...faults.map(({ at, jobId, code, message }) => `  ${time(at)} ${jobId} ${code}: ${message}`),
   ];

@@ -2,10 +2,10 @@
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
-import { startTicksOf } from '../hypervisor/guest-process.ts';
+import { thisProcess } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
-import { type GuardOptions, noteFault, noteSuccess } from '../node/guard/watch.ts';
+import { noteFault, noteSuccess } from '../node/guard/watch.ts';
 import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
 import { noteRefusal } from '../node/refusal-note.ts';
@@ -76,20 +76,6 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-/** Faults in a row take the node offline. Never fails: it must not change how this start is reported. */
-async function tellGuard(
-  node: Omit<GuardOptions, 'run'>,
-  jobId: string,
-  image: string | undefined,
-  error: VmbatchError,
-): Promise<void> {
-  try {
-    await noteFault({ ...node, run }, { jobId, image, error });
-  } catch (thrown) {
-    node.log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
-  }
-}
-
 /** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip in
  * the file must not stop the other queues of the mom. */
 async function readConfig(
@@ -105,11 +91,9 @@ async function readConfig(
     if (readQueueList(state)?.includes(queue) === false) return undefined;
     // A file that is broken fails every job.
     const settings = { faults: BUILT_IN_DEFAULTS['guard.faults'], node: undefined, pbsBinPath: undefined };
-    await tellGuard(
-      { state, settings, images: 1, node: undefined, log: NO_LOG },
-      jobId,
-      undefined,
-      toVmbatchError(error, 'node'),
+    await noteFault(
+      { state, settings, images: 1, node: undefined, run, log: NO_LOG },
+      { jobId, image: undefined, error: toVmbatchError(error, 'node') },
     );
     throw error;
   }
@@ -185,7 +169,7 @@ async function start(
       ppn: Number.isInteger(ppn) && ppn > 0 ? ppn : 1,
       // The mom starts its hooks in its own folder, where its configuration is.
       limitMs: peer === undefined ? hookLimitMs('config') - performance.now() : PEER_LIMIT_MS,
-      self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
+      self: thisProcess(),
       onImage: (name) => {
         image = name;
       },
@@ -205,7 +189,7 @@ async function start(
     const text = isAlone ? '' : readNodeFile(nodeFile);
     await startGuest({ ...options, ...(text === '' ? {} : { peers: { nodeFile: text } }) });
     // In mode `started` nobody knows yet.
-    if (config.prologueMode === 'ready') await noteSuccess(config.state);
+    if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log });
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {
@@ -215,18 +199,17 @@ async function start(
       ...(error.fault === 'bug' ? { report: reportError(error) } : {}),
     });
     if (FAULT_OUTCOMES[error.fault].countsAgainstNode)
-      await tellGuard(
+      await noteFault(
         {
           state: config.state,
           settings: config.guard,
           images: config.images.size,
           // The job's first node, as TORQUE calls it; of the others it tells no name.
           node: peer === undefined ? process.env['PBS_MSHOST'] : undefined,
+          run,
           log,
         },
-        hook.jobId,
-        image,
-        error,
+        { jobId: hook.jobId, image, error },
       );
     if (FAULT_OUTCOMES[error.fault].prologueExit === 1 && error.code !== 'job-deleted')
       await noteFor(hook, reportError(error));

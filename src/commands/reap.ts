@@ -6,10 +6,12 @@ import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
 import { followUp } from '../node/guard/follow-up.ts';
+import { offlineOptions } from '../node/guard/offline.ts';
 import { askServerByQstat } from '../node/reap/ask-server.ts';
 import { type ReapFinding, type ReapReport, reap } from '../node/reap/reap.ts';
 import { leaseDirectory } from '../node/record.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
+import { namesIn } from '../util/files.ts';
 import { type Log, NO_LOG } from '../util/log.ts';
 import { reportError } from '../util/report.ts';
 import { run as runProgram } from '../util/run.ts';
@@ -81,18 +83,12 @@ async function run(options: Options): Promise<number> {
 
 /** A node that was taken out of service. */
 async function lookAfterNode(config: NodeConfig, log: Log): Promise<string | undefined> {
-  const { state, guard } = config;
   const test = async () => {
     const { selfTest } = await import('../node/guard/self-test.ts');
     const hypervisor = openHypervisor(config.hypervisor.uri, config.timeouts.virshMs);
     return selfTest({ config, hypervisor, run: runProgram, log });
   };
-  return followUp(
-    { state, node: guard.node, pbsBinPath: guard.pbsBinPath, run: runProgram },
-    guard,
-    test,
-    log,
-  );
+  return followUp(offlineOptions(config, runProgram), config.guard, test, log);
 }
 
 /** What a record speaks of is removed without a node file, too. */
@@ -116,6 +112,7 @@ async function usableLeaseDirectories(
   if (guard === undefined || locks === own) return [own];
   try {
     await guard.exists(locks);
+    namesIn(locks); // or it says why not, such as a handle that is stale
     return [own, locks];
   } catch (thrown) {
     problems.push(toVmbatchError(thrown, 'node').message);

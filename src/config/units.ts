@@ -34,6 +34,11 @@ export function formatSize(bytes: number): string {
   return formatQuantity(bytes, SIZE_UNITS) ?? `${bytes} bytes`;
 }
 
+/** Whole MiB, for figures that are rarely round. */
+export function formatMebibytes(bytes: number): string {
+  return `${Math.floor(bytes / 1024 ** 2)} MiB`;
+}
+
 /** A duration in the largest unit that divides it: 30000 is `30 s`. */
 export function formatDuration(milliseconds: number): string {
   return formatQuantity(milliseconds, DURATION_UNITS) ?? `${milliseconds} ms`;

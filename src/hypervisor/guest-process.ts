@@ -7,10 +7,18 @@ import type { GuestProcess } from './port.ts';
 /** The QEMU process of the domain `name`; libvirt puts `-name guest=NAME,…` on its command line. Undefined
  * if there is none (not started, ended, or a hypervisor whose guests are no processes). */
 export function findGuestProcess(name: string): GuestProcess | undefined {
-  return findProcess((words) => {
-    const at = words.indexOf('-name');
-    return at !== -1 && words[at + 1]?.split(',')[0] === `guest=${name}`;
-  });
+  return findProcess((words) => domainOf(words) === name);
+}
+
+/** The domain that a process is the guest of, by its command line; undefined: none. */
+export function domainOf(words: readonly string[]): string | undefined {
+  const at = words.indexOf('-name');
+  return at === -1 ? undefined : /^guest=([^,]*)/.exec(words[at + 1] ?? '')?.[1];
+}
+
+/** This very process. */
+export function thisProcess(): GuestProcess {
+  return { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 };
 }
 
 /** The first process whose command line, word by word, and owner are what is looked for. */

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync }
 import { dirname, join } from 'node:path';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import type { ImageConfig } from '../config/node-config.ts';
-import { formatSize } from '../config/units.ts';
+import { formatMebibytes, formatSize } from '../config/units.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
@@ -74,10 +74,10 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       const free = bavail * bsize;
       if (free < disk.freeFloorBytes)
         return failed(
-          `${state}: ${toMiB(free)} are free, disk.free_floor is ${formatSize(disk.freeFloorBytes)}`,
+          `${state}: ${formatMebibytes(free)} are free, disk.free_floor is ${formatSize(disk.freeFloorBytes)}`,
           'no job starts here until there is more room, or the floor is lower',
         );
-      return ok(`${state}: ${toMiB(free)} are free`);
+      return ok(`${state}: ${formatMebibytes(free)} are free`);
     },
   },
   {
@@ -245,4 +245,3 @@ function nearestDirectory(path: string): string {
 }
 
 const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
-const toMiB = (bytes: number) => `${Math.floor(bytes / 1024 ** 2)} MiB`;

@@ -3,7 +3,8 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { processRuns, startTicksOf } from '../hypervisor/guest-process.ts';
+import { processRuns, thisProcess } from '../hypervisor/guest-process.ts';
+import { VmbatchError } from '../util/errors.ts';
 import { makeDirectory, namesIn, removeFile } from '../util/files.ts';
 import { randomToken } from '../util/random-token.ts';
 
@@ -11,7 +12,7 @@ const LOOK_MS = 20;
 /** JOBID,PID,STARTTICKS,TOKEN */
 const CLAIM = /^([^,]+),(\d+),(\d+),[0-9a-f]+$/;
 
-export function claimDirectory(state: string): string {
+function claimDirectory(state: string): string {
   return join(state, 'claims');
 }
 
@@ -29,7 +30,8 @@ export async function claimJob(
 ): Promise<(() => void) | undefined> {
   const directory = claimDirectory(state);
   makeDirectory(directory, 0o700);
-  const own = [jobId, process.pid, startTicksOf(process.pid) ?? 0, randomToken(8)].join(',');
+  const { pid, startTicks } = thisProcess();
+  const own = [jobId, pid, startTicks, randomToken(8)].join(',');
   const path = join(directory, own);
   const deadline = performance.now() + waitMs;
   for (;;) {
@@ -42,6 +44,25 @@ export async function claimJob(
     if (performance.now() >= deadline) return undefined;
     await sleep(LOOK_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** As claimJob.
+ * @throws VmbatchError `node` (`job-claimed`) when the time is over */
+export async function mustClaimJob(
+  state: string,
+  jobId: string,
+  waitMs: number,
+  signal?: AbortSignal,
+): Promise<() => void> {
+  const release = await claimJob(state, jobId, waitMs, signal);
+  if (release !== undefined) return release;
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'job-claimed',
+    message: `another process has been working on job ${jobId} for ${Math.round(waitMs / 1000)} s`,
+    hint: `its claim is in ${claimDirectory(state)}; vmbatch reap removes what it leaves`,
+    jobId,
+  });
 }
 
 /** Whether a living process works on the job; files of dead ones are removed. */

@@ -6,9 +6,9 @@ import { type Outcome, readOutcome, sessionPaths } from '../guest/session-file.t
 import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';
-import { errnoOf, VmbatchError } from '../util/errors.ts';
+import { errnoOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { claimDirectory, claimJob } from './claim.ts';
+import { mustClaimJob } from './claim.ts';
 import { lastWords } from './console.ts';
 import { keepConsole } from './debug/consoles.ts';
 import { hasFailed, type KeeperProgram, startKeeper } from './debug/kept.ts';
@@ -53,20 +53,11 @@ export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   const paths = jobPaths(state, hook.jobId);
   // Without a record there may be a prologue that has not come to make one.
   const marked = markEnded(paths);
-  const own = options.isOwn === true;
-  const prologue = own
+  const prologue = options.isOwn
     ? undefined
     : ((marked ? readRecord(paths)?.prologue : undefined) ?? findPrologue(hook.jobId));
   if (prologue !== undefined) await stopPrologue(prologue, log);
-  const release = await claimJob(state, hook.jobId, CLAIM_MS);
-  if (release === undefined)
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'job-claimed',
-      message: `another process has been working on job ${hook.jobId} for ${CLAIM_MS / 1000} s`,
-      hint: `its claim is in ${claimDirectory(state)}; vmbatch reap removes what it leaves`,
-      jobId: hook.jobId,
-    });
+  const release = await mustClaimJob(state, hook.jobId, CLAIM_MS);
   try {
     return await endClaimed(options, paths, begun);
   } finally {

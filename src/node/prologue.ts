@@ -17,7 +17,7 @@ import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import type { Log } from '../util/log.ts';
 import type { Run } from '../util/run.ts';
-import { claimDirectory, claimJob } from './claim.ts';
+import { mustClaimJob } from './claim.ts';
 import { consoleTail } from './console.ts';
 import { appendHistory } from './history.ts';
 import { momFileOf, noteMomJobsOf } from './mom-jobs.ts';
@@ -77,27 +77,15 @@ export async function startGuest(options: PrologueOptions): Promise<JobRecord> {
   prepareState(state);
   noteMomJobsOf(state, hook.script);
   const paths = jobPaths(state, hook.jobId);
-  const release = await claim(options);
+  // A reaper may still be at what an earlier start of the job left.
+  const waitMs = Math.min(options.limitMs / 2, config.timeouts.epilogueMs);
+  const release = await mustClaimJob(state, hook.jobId, waitMs, options.signal);
   try {
     await undoEarlierStart(options, paths);
     return await startClaimed(options, paths, begun);
   } finally {
     release();
   }
-}
-
-/** A reaper may still be at what an earlier start of the job left. */
-async function claim({ config, hook, limitMs, signal }: PrologueOptions): Promise<() => void> {
-  const waitMs = Math.min(limitMs / 2, config.timeouts.epilogueMs);
-  const release = await claimJob(config.state, hook.jobId, waitMs, signal);
-  if (release !== undefined) return release;
-  throw new VmbatchError({
-    fault: 'node',
-    code: 'job-claimed',
-    message: `another process has been working on job ${hook.jobId} for ${Math.round(waitMs / 1000)} s`,
-    hint: `its claim is in ${claimDirectory(config.state)}; does an undo hang?`,
-    jobId: hook.jobId,
-  });
 }
 
 async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: number): Promise<JobRecord> {

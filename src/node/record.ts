@@ -162,6 +162,15 @@ export function beginRecord(paths: JobPaths, record: JobRecord): void {
   syncDirectory(join(paths.directory, '..'));
 }
 
+/** The record of a job for whoever looks at all of them; undefined: there is none, or none that can be used. */
+export function findRecord(state: string, jobId: string): JobRecord | undefined {
+  try {
+    return readRecord(jobPaths(state, jobId));
+  } catch {
+    return undefined; // broken, or being removed: the reaper's
+  }
+}
+
 export function writeRecord(paths: JobPaths, record: JobRecord): void {
   writeFileAtomic(paths.record, JSON.stringify(record, undefined, 1), 0o600);
 }

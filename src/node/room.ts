@@ -1,9 +1,9 @@
 // Room on the node for one more guest: memory that is free and not promised to guests which have yet to use theirs, and load.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { formatSize } from '../config/units.ts';
-import { eachProcess } from '../hypervisor/guest-process.ts';
-import { type JobRecord, jobIds, jobPaths, readRecord } from './record.ts';
+import { formatMebibytes, formatSize } from '../config/units.ts';
+import { domainOf, eachProcess } from '../hypervisor/guest-process.ts';
+import { findRecord, jobIds } from './record.ts';
 import { listTickets } from './turn.ts';
 
 export interface RoomLimits {
@@ -49,12 +49,10 @@ export function lackOfRoom(
   if (enough([...others.values()].reduce((sum, bytes) => sum + bytes, 0))) return undefined;
   const promised = stillToCome(others);
   if (enough(promised)) return undefined;
-  return `${size(free)} of memory are free, of which other guests may still take ${size(promised)}; this guest takes ${size(
+  return `${formatMebibytes(free)} of memory are free, of which other guests may still take ${formatMebibytes(promised)}; this guest takes ${formatMebibytes(
     needBytes,
   )}, and ${formatSize(floor)} are to stay free (memory.free_floor)`;
 }
-
-const size = (bytes: number) => `${Math.floor(bytes / 1024 ** 2)} MiB`;
 
 /** Bytes that can be had without swapping. */
 function memoryAvailable(meminfo: string): number | undefined {
@@ -68,12 +66,7 @@ function othersMemory(state: string, jobId: string): Map<string, number> {
   const booting = new Set(listTickets(state).flatMap((ticket) => (ticket.boots ? [ticket.jobId] : [])));
   for (const id of jobIds(state)) {
     if (id === jobId) continue;
-    let record: JobRecord | undefined;
-    try {
-      record = readRecord(jobPaths(state, id));
-    } catch {
-      continue; // the reaper's
-    }
+    const record = findRecord(state, id);
     const step = record?.steps.domain;
     // One that has its turn has not yet said that it is about to have a domain.
     const takes = step === 'acquiring' || step === 'held' || booting.has(id);
@@ -86,9 +79,10 @@ function othersMemory(state: string, jobId: string): Map<string, number> {
 function stillToCome(promises: ReadonlyMap<string, number>): number {
   const left = new Map(promises);
   for (const { pid, words } of eachProcess()) {
-    const name = words[words.indexOf('-name') + 1]?.split(',')[0]?.replace(/^guest=/, '') ?? '';
-    const promised = left.get(name);
-    if (promised !== undefined) left.set(name, Math.max(0, promised - residentBytes(pid)));
+    const name = domainOf(words);
+    const promised = name === undefined ? undefined : left.get(name);
+    if (name !== undefined && promised !== undefined)
+      left.set(name, Math.max(0, promised - residentBytes(pid)));
   }
   return [...left.values()].reduce((sum, bytes) => sum + bytes, 0);
 }

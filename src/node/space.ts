@@ -1,9 +1,7 @@
 // Room on the node's disk for a guest, as against all other jobs' records.
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { NodeConfig } from '../config/node-config.ts';
 import { type Reservation, waitForSpace } from '../guest/disk/space.ts';
-import { type JobPaths, type JobRecord, jobPaths, readRecord, writeRecord } from './record.ts';
+import { findRecord, type JobPaths, type JobRecord, jobIds, jobPaths, writeRecord } from './record.ts';
 
 /** Waits for room for the job's disks, and writes down that it has it.
  * @throws VmbatchError `node` (`disk-full`) */
@@ -34,15 +32,9 @@ export async function reserveSpace(
 }
 
 function otherReservations(state: string, jobId: string): Reservation[] {
-  return readdirSync(join(state, 'jobs')).flatMap((name) => {
-    if (name === jobId) return [];
-    const paths = jobPaths(state, name);
-    let record: JobRecord | undefined;
-    try {
-      record = readRecord(paths);
-    } catch {
-      return []; // broken, or being removed: whatever it had is not growing
-    }
+  return jobIds(state).flatMap((name) => {
+    // Whatever one without a record had is not growing.
+    const record = name === jobId ? undefined : findRecord(state, name);
     const { space, startedAt } = record ?? {};
     if (space === undefined || startedAt === undefined) return [];
     return [
@@ -50,7 +42,7 @@ function otherReservations(state: string, jobId: string): Reservation[] {
         jobId: name,
         bytes: space.bytes,
         granted: space.granted,
-        directory: paths.directory,
+        directory: jobPaths(state, name).directory,
         since: startedAt,
       },
     ];

@@ -103,12 +103,12 @@ export function syncDirectory(path: string): void {
   }
 }
 
-/** The names in a directory; none if it is not there. */
+/** The names in a directory; none if it is not there, or not for us to see. */
 export function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(errnoOf(error) ?? '')) return [];
     throw error;
   }
 }

@@ -23,12 +23,12 @@ import { type JobResult, runJob } from '../../src/node/run-job.ts';
 import { asUser } from '../../src/util/as-user.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { NO_LOG } from '../../src/util/log.ts';
-import type { Run } from '../../src/util/run.ts';
 import { writeReady } from '../support/fake-guest.ts';
+import { hookArguments, NOBODY, USUAL_START } from '../support/fake-hooks.ts';
 import { asGuest } from './faults.ts';
 
-/** nobody:nogroup of Debian. */
-export const USER = { name: 'nobody', uid: 65534, gid: 65534 };
+/** The job that things happen to. */
+export const JOB = '7.server';
 
 export interface Place {
   directory: string;
@@ -79,7 +79,7 @@ function openFolder(directory: string, config: NodeConfig): Hypervisor {
       writeFileSync(file(name), xml);
       const iso = readFileSync(join(xmlFile, '../context.iso'), 'latin1');
       asGuest(directory, () => {
-        const told = writeReady(iso, 'ready', USER, '192.0.2.10');
+        const told = writeReady(iso, 'ready', NOBODY, '192.0.2.10');
         answerForOthers(peersDirectory(config.readyDirectory, told('JOB_ID')));
       });
     },
@@ -106,7 +106,7 @@ function answerForOthers(directory: string): void {
   const call = join(directory, 'call.json');
   if (!existsSync(call)) return;
   const { nonce } = JSON.parse(readFileSync(call, 'utf8')) as { nonce: string };
-  asUser(USER, () =>
+  asUser(NOBODY, () =>
     writeFileSync(
       join(directory, 'answer-1.json'),
       JSON.stringify({ version: 1, nonce, node: 'other', hostname: 'guest2' }),
@@ -121,7 +121,7 @@ const momFile = ({ directory }: Place, jobId: string, ending: string) =>
 export function arrive(place: Place, jobId: string): void {
   const script = momFile(place, jobId, 'SC');
   writeFileSync(script, '#!/bin/sh\necho hello\n');
-  chownSync(script, USER.uid, USER.gid);
+  chownSync(script, NOBODY.uid, NOBODY.gid);
   writeFileSync(momFile(place, jobId, 'JB'), '');
 }
 
@@ -130,23 +130,7 @@ export function leave(place: Place, jobId: string): void {
   for (const ending of ['SC', 'JB']) rmSync(momFile(place, jobId, ending), { force: true });
 }
 
-function hook(place: Place, jobId: string) {
-  return {
-    jobId,
-    user: USER.name,
-    group: 'nogroup',
-    jobName: 'job',
-    queue: 'vmalice',
-    resources: 'nodes=1:ppn=1,walltime=01:00:00',
-    script: momFile(place, jobId, 'SC'),
-  };
-}
-
-const run: Run = async (file, args) => {
-  if (file === 'qemu-img') writeFileSync(args.at(-1) ?? '', 'an overlay');
-  const ended = { exitCode: 0, signal: undefined, timedOut: false, cancelled: false, notFound: false };
-  return { command: file, stdout: '', stderr: '', seconds: 0, ...ended };
-};
+const hook = (place: Place, jobId: string) => hookArguments(jobId, momFile(place, jobId, 'SC'));
 
 /** @param severalNodes whether the job is on two nodes, this one the first
  * @param as the process that an epilogue is to stop, and what stops it */
@@ -159,20 +143,10 @@ export async function prologue(
   await startGuest({
     config: place.config,
     hook: hook(place, jobId),
-    ppn: 1,
-    facts: async () => ({
-      type: 'qemu',
-      filters: { ipv4: true, ipv6: true },
-      cpus: undefined,
-      numaNodes: undefined,
-    }),
-    wallSeconds: 3600,
-    limitMs: 60_000,
+    ...USUAL_START,
     hypervisor: place.hypervisor,
-    run,
     log: NO_LOG,
-    // A process that has ended.
-    self: as.self ?? { pid: 999_999_999, startTicks: 1 },
+    ...(as.self === undefined ? {} : { self: as.self }),
     signal: as.signal ?? new AbortController().signal,
     ...(severalNodes ? { peers: { nodeFile: 'this\nother\n' } } : {}),
   });

@@ -9,6 +9,7 @@ import { unwatch, watch } from './faults.ts';
 import {
   arrive,
   epilogue,
+  JOB,
   leave,
   leftovers,
   makePlace,
@@ -19,7 +20,6 @@ import {
   thingsOf,
 } from './place.ts';
 
-const JOB = '7.server';
 const BYSTANDER = '8.server';
 
 export interface Result {

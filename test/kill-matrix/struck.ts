@@ -1,13 +1,11 @@
 // One actor in a cell's directory, which is struck there.
 import fs from 'node:fs';
-import { startTicksOf } from '../../src/hypervisor/guest-process.ts';
+import { thisProcess } from '../../src/hypervisor/guest-process.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../src/util/errors.ts';
+import { NOBODY } from '../support/fake-hooks.ts';
 import type { Cell } from './cells.ts';
 import { install, losePages, watch } from './faults.ts';
-import { epilogue, openPlace, prologue, reaper, starter, USER } from './place.ts';
-
-/** The job that things happen to. */
-const JOB = '7.server';
+import { epilogue, JOB, openPlace, prologue, reaper, starter } from './place.ts';
 
 /** @param argv the directory, and the cell as JSON */
 export async function main([directory = '', text = '']: string[]): Promise<number> {
@@ -34,7 +32,7 @@ export async function main([directory = '', text = '']: string[]): Promise<numbe
         over.abort(new VmbatchError({ fault: 'job', code: 'job-deleted', message: 'deleted' })),
       );
       try {
-        const self = { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 };
+        const self = thisProcess();
         await prologue(place, JOB, step === 'peers', { self, signal: over.signal });
         return 0;
       } catch (thrown) {
@@ -56,8 +54,8 @@ export async function main([directory = '', text = '']: string[]): Promise<numbe
         if (phase === 'during' && String(path).endsWith('/session.json')) strike();
         return openSync(path, ...rest);
       };
-      process.setgid?.(USER.gid);
-      process.setuid?.(USER.uid);
+      process.setgid?.(NOBODY.gid);
+      process.setuid?.(NOBODY.uid);
       const { exitCode } = await starter(place, JOB, (listener) => {
         process.on('SIGTERM', () => listener('TERM'));
       });

@@ -22,10 +22,8 @@ import { jobPaths } from '../../src/node/record.ts';
 import { findAccount } from '../../src/util/account.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import type { Log } from '../../src/util/log.ts';
-import type { Run } from '../../src/util/run.ts';
 import { writeReady } from './fake-guest.ts';
-
-const USER = 'nobody';
+import { hookArguments, NOBODY, USUAL_START } from './fake-hooks.ts';
 
 export interface FakeNode {
   directory: string;
@@ -67,7 +65,7 @@ default_image: demo
 share: { type: nfs, server: "10.0.2.2:/share", path: ${share} }
 ${changes}`;
   writeFileSync(join(directory, 'text.qcow2'), 'this is no image');
-  const account = await findAccount(USER);
+  const account = await findAccount(NOBODY.name);
   let script = '#!/bin/sh\necho hello\n';
   // As the mom has them: a script and a file of its own for each job that it knows.
   const jobs = join(directory, 'jobs');
@@ -79,29 +77,7 @@ ${changes}`;
     write: (level, message) => logged.push(`${level}: ${message}`),
     close: async () => undefined,
   };
-  const run: Run = async (file, args) => {
-    if (file === 'qemu-img') writeFileSync(args.at(-1) ?? '', 'an overlay');
-    return {
-      command: file,
-      exitCode: 0,
-      signal: undefined,
-      stdout: '',
-      stderr: '',
-      timedOut: false,
-      cancelled: false,
-      notFound: false,
-      seconds: 0,
-    };
-  };
-  const hook = (jobId: string) => ({
-    jobId,
-    user: USER,
-    group: 'nogroup',
-    jobName: 'job',
-    queue: 'vmalice',
-    resources: 'nodes=1:ppn=1,walltime=01:00:00',
-    script: momFile(jobId, 'SC'),
-  });
+  const hook = (jobId: string) => hookArguments(jobId, momFile(jobId, 'SC'));
   const xmls = new Map<string, string>();
   const hypervisor: Hypervisor = {
     async create(xmlFile) {
@@ -157,19 +133,9 @@ ${changes}`;
       return startGuest({
         config: node.config,
         hook: hook(jobId),
-        ppn: 1,
-        facts: async () => ({
-          type: 'qemu',
-          filters: { ipv4: true, ipv6: true },
-          cpus: undefined,
-          numaNodes: undefined,
-        }),
-        wallSeconds: 3600,
-        limitMs: 60_000,
+        ...USUAL_START,
         hypervisor,
-        run,
         log,
-        self: { pid: 999_999_999, startTicks: 1 }, // no such process
         signal,
       });
     },

@@ -1,10 +1,10 @@
 // CernVM-FS cache disks: they outlive guests. One a slot and image: a guest takes the first that no other guest has, and leaves it
 // to the next guest of the same image. What is on them is only ever read by guests.
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProcess } from '../../hypervisor/guest-process.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { makeDirectory, removeFile } from '../../util/files.ts';
+import { makeDirectory, namesIn, removeFile } from '../../util/files.ts';
 import { listLeases, releaseLease, takeLease } from '../network/lease.ts';
 import { createSparseFile } from './scratch.ts';
 
@@ -99,13 +99,7 @@ function isSound(path: string, bytes: number): boolean {
 /** All cache disks, with the job that has each: for whoever looks after the node. */
 export function listCacheDisks(state: string, leases: string): { path: string; jobId: string | undefined }[] {
   const holders = new Map(listLeases(leases).map(({ name, jobId }) => [name, jobId]));
-  let names: string[];
-  try {
-    names = readdirSync(cacheDirectory(state));
-  } catch {
-    return [];
-  }
-  return names
+  return namesIn(cacheDirectory(state))
     .filter((name) => name.endsWith('.raw'))
     .map((name) => ({
       path: join(cacheDirectory(state), name),

@@ -3,7 +3,7 @@
 import { lstatSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatSize } from '../../config/units.ts';
+import { formatMebibytes, formatSize } from '../../config/units.ts';
 import { VmbatchError } from '../../util/errors.ts';
 
 /** What another job of this node may come to need. */
@@ -68,9 +68,9 @@ export async function waitForSpace(request: SpaceRequest): Promise<void> {
       throw new VmbatchError({
         fault: 'node',
         code: 'disk-full',
-        message: `${directory} has ${mebibytes(free)} free, of which ${earlier.length} other guests may still need ${mebibytes(
+        message: `${directory} has ${formatMebibytes(free)} free, of which ${earlier.length} other guests may still need ${formatMebibytes(
           promised,
-        )}; this guest needs ${mebibytes(needBytes)}, and ${formatSize(floorBytes)} are to stay free`,
+        )}; this guest needs ${formatMebibytes(needBytes)}, and ${formatSize(floorBytes)} are to stay free`,
         hint: 'make room, or lower disk.free_floor in the node file',
         jobId: request.jobId,
       });
@@ -101,5 +101,3 @@ function freeOn(directory: string): number {
   const stats = statfsSync(directory);
   return stats.bfree * stats.bsize;
 }
-
-const mebibytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MiB`;

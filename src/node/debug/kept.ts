@@ -4,7 +4,7 @@ import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
 import { claimJob } from '../claim.ts';
-import { type JobRecord, jobIds, jobPaths, readRecord } from '../record.ts';
+import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
 import { type UndoFailure, undo } from '../undo.ts';
 
 /** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into that. */
@@ -37,12 +37,8 @@ export async function startKeeper(
 /** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are left alone. */
 export function keptJobs(state: string): { jobId: string; until: number; record: JobRecord }[] {
   return jobIds(state).flatMap((jobId) => {
-    try {
-      const record = readRecord(jobPaths(state, jobId));
-      return record?.keptUntil === undefined ? [] : [{ jobId, until: record.keptUntil, record }];
-    } catch {
-      return [];
-    }
+    const record = findRecord(state, jobId);
+    return record?.keptUntil === undefined ? [] : [{ jobId, until: record.keptUntil, record }];
   });
 }
 

@@ -1,6 +1,7 @@
 // Taking the node out of service and back, in TORQUE's eyes: pbsnodes, with a note that says why.
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { NodeConfig } from '../../config/node-config.ts';
 import { printable } from '../../util/log.ts';
 import { describeRun, type Run } from '../../util/run.ts';
 import { changeGuard, type GuardState } from './state.ts';
@@ -14,6 +15,14 @@ export interface OfflineOptions {
   run: Run;
 }
 
+/** What the node file says. */
+export function offlineOptions(
+  { state, guard }: Pick<NodeConfig, 'state' | 'guard'>,
+  run: Run,
+): OfflineOptions {
+  return { state, node: guard.node, pbsBinPath: guard.pbsBinPath, run };
+}
+
 const NOTE_LENGTH = 200;
 /** A prologue may be waiting for it. */
 const PBSNODES_MS = 10_000;
@@ -25,12 +34,10 @@ export async function takeOffline(
   options: OfflineOptions,
   reason: string,
   by: 'guard' | 'admin',
-  faults?: GuardState['faults'],
 ): Promise<NonNullable<GuardState['offline']>> {
   const { state } = options;
   const before = await changeGuard(state, (guard) => ({
     ...guard,
-    ...(faults === undefined ? {} : { faults }),
     node: options.node ?? guard.node ?? hostname(),
     offline: { since: guard.offline?.since ?? Date.now(), reason, by, mark: 'setting' },
   }));

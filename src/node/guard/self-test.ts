@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import type { NodeConfig } from '../../config/node-config.ts';
-import { startTicksOf } from '../../hypervisor/guest-process.ts';
+import { thisProcess } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { findAccount } from '../../util/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
@@ -57,7 +57,7 @@ export async function selfTest({ config, image, hypervisor, run, log }: SelfTest
       hypervisor,
       run,
       log,
-      self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
+      self: thisProcess(),
       signal: new AbortController().signal,
     });
     exitStatus = await runScript(config, jobId, script);

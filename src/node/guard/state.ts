@@ -34,8 +34,8 @@ const GUARD = z.object({
       problem: z.string().optional(),
     })
     .optional(),
-  /** Of the last self-test: milliseconds since 1970, and what was wrong. */
-  selfTest: z.object({ at: z.number(), problem: z.string().optional() }).optional(),
+  /** The last self-test that failed: milliseconds since 1970, and what was wrong. */
+  selfTest: z.object({ at: z.number(), problem: z.string() }).optional(),
 });
 export type GuardState = z.infer<typeof GUARD>;
 
@@ -64,12 +64,12 @@ export function readGuard(state: string): GuardState {
 /** Changes the state: one process at a time. */
 export async function changeGuard(
   state: string,
-  change: (before: GuardState) => GuardState | Promise<GuardState>,
+  change: (before: GuardState) => GuardState,
 ): Promise<GuardState> {
   // No job's id begins with a letter.
   const release = await claimJob(state, 'guard', CLAIM_MS);
   try {
-    const after = await change(readGuard(state));
+    const after = change(readGuard(state));
     writeFileAtomic(guardFile(state), `${JSON.stringify(after, undefined, 1)}\n`, 0o600);
     return after;
   } finally {

@@ -1,6 +1,6 @@
 // What hooks tell the guard: that a guest started, or that the node could not start one.
 import type { NodeConfig } from '../../config/node-config.ts';
-import type { VmbatchError } from '../../util/errors.ts';
+import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
 import { takeOffline } from './offline.ts';
@@ -18,20 +18,37 @@ export interface GuardOptions {
   log: Log;
 }
 
-/** A guest started: what was before says nothing any more. */
-export async function noteSuccess(state: string): Promise<void> {
-  if (!hasGuardState(state) || readGuard(state).faults.length === 0) return;
-  await changeGuard(state, (guard) => ({ ...guard, faults: [] }));
+export interface FaultOfJob {
+  jobId: string;
+  /** Undefined: it did not come so far. */
+  image: string | undefined;
+  error: Pick<VmbatchError, 'code' | 'message'>;
 }
 
-/** A fault of the node's; the last that is too many takes it offline. */
-export async function noteFault(
+/** A guest started: what was before says nothing any more. Never fails: it must not change how the hook ends. */
+export function noteSuccess({ state, log }: Pick<GuardOptions, 'state' | 'log'>): Promise<void> {
+  return attempt(log, async () => {
+    if (!hasGuardState(state) || readGuard(state).faults.length === 0) return;
+    await changeGuard(state, (guard) => ({ ...guard, faults: [] }));
+  });
+}
+
+/** A fault of the node's; the last that is too many takes it offline. Never fails. */
+export function noteFault(options: GuardOptions, fault: FaultOfJob): Promise<void> {
+  return attempt(options.log, () => countFault(options, fault));
+}
+
+async function attempt(log: Log, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (thrown) {
+    log.write('error', `the guard failed: ${toVmbatchError(thrown, 'node').message}`);
+  }
+}
+
+async function countFault(
   { state, settings, images, node, run, log }: GuardOptions,
-  {
-    jobId,
-    image,
-    error,
-  }: { jobId: string; image: string | undefined; error: Pick<VmbatchError, 'code' | 'message'> },
+  { jobId, image, error }: FaultOfJob,
 ): Promise<void> {
   if (settings.faults === 0 || !countsAgainstNode(error.code)) return;
   const fault = { jobId, code: error.code, message: error.message.slice(0, 1000), at: Date.now() };

@@ -1,10 +1,9 @@
 // What there is of a job without a record, or with one that cannot be read: all that carries the job's id.
-import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Lease, listLeases, releaseLease } from '../../guest/network/lease.ts';
 import { removeSession, sessionPaths } from '../../guest/session-file.ts';
-import type { ProcessEntry } from '../../hypervisor/guest-process.ts';
+import { domainOf, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { namesIn } from '../../util/files.ts';
 import { jobIds, jobPaths, removeJobDirectory } from '../record.ts';
@@ -33,7 +32,7 @@ export async function ownDomains(
 ): Promise<Set<string>> {
   const processed = new Set<string>();
   for (const { words } of processes) {
-    const name = words[words.indexOf('-name') + 1]?.split(',')[0]?.replace(/^guest=/, '') ?? '';
+    const name = domainOf(words) ?? '';
     if (DOMAIN.test(name) && words.some((word) => word.includes(`${directoryOf(state, name)}/`)))
       processed.add(name);
   }
@@ -88,5 +87,5 @@ export function remainsByJob(
 
 /** On a share, other nodes have theirs in the same directory. */
 function ourLeases(directory: string): Lease[] {
-  return existsSync(directory) ? listLeases(directory).filter(({ node }) => node === hostname()) : [];
+  return listLeases(directory).filter(({ node }) => node === hostname());
 }

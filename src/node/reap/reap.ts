@@ -8,7 +8,7 @@ import { removeFile } from '../../util/files.ts';
 import type { Log } from '../../util/log.ts';
 import { claimJob, isClaimed } from '../claim.ts';
 import { appendHistory } from '../history.ts';
-import { type JobRecord, jobIds, jobPaths, readRecord } from '../record.ts';
+import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
 import { undo } from '../undo.ts';
 import { ownDomains, type Remains, remainsByJob } from './by-name.ts';
 import { type AskServer, type Life, lifeOf } from './liveness.ts';
@@ -74,7 +74,7 @@ async function reapRecorded(options: ReapOptions, jobId: string, report: ReapRep
   const { state, log } = options;
   const paths = jobPaths(state, jobId);
   const look = async (): Promise<{ record: JobRecord; life: Life } | undefined> => {
-    const record = recordOf(state, jobId);
+    const record = findRecord(state, jobId);
     if (record === undefined) return undefined; // gone; or by its name, later
     const life =
       endOfKeeping(record) ?? (await lifeOf(state, jobId, record, [...eachProcess()], options.askServer));
@@ -127,15 +127,6 @@ function endOfKeeping({ keptUntil }: JobRecord): Life | undefined {
     : { is: 'dead', why: 'the time is over for which its guest was kept' };
 }
 
-/** Undefined: there is none, or none that can be used. */
-function recordOf(state: string, jobId: string): JobRecord | undefined {
-  try {
-    return readRecord(jobPaths(state, jobId));
-  } catch {
-    return undefined;
-  }
-}
-
 async function reapUnrecorded(options: ReapOptions, report: ReapReport): Promise<void> {
   const { state } = options;
   const hypervisor = options.openHypervisor();
@@ -143,7 +134,7 @@ async function reapUnrecorded(options: ReapOptions, report: ReapReport): Promise
   for (const remains of remainsByJob(options, domains, hypervisor)) {
     const { jobId } = remains;
     // Whatever is of a job with a record is that record's.
-    if (recordOf(state, jobId) !== undefined) continue;
+    if (findRecord(state, jobId) !== undefined) continue;
     const life = await lifeOf(state, jobId, undefined, [...eachProcess()], options.askServer);
     if (life.is === 'alive') {
       report.alive.push(jobId);
@@ -188,7 +179,7 @@ async function removeUnrecorded(
   if (release === undefined) return;
   try {
     const life = await lifeOf(state, jobId, undefined, [...eachProcess()], askServer);
-    if (recordOf(state, jobId) !== undefined || life.is !== 'dead') return;
+    if (findRecord(state, jobId) !== undefined || life.is !== 'dead') return;
     finding.done = 'removed';
     for (const { what, remove } of things) {
       try {
@@ -243,13 +234,12 @@ export async function somethingIsLeft(state: string): Promise<boolean> {
   const processes = [...eachProcess()];
   const nobody: AskServer = async () => undefined;
   for (const jobId of jobIds(state)) {
-    const record = recordOf(state, jobId);
+    const record = findRecord(state, jobId);
     if (isClaimed(state, jobId)) continue;
     const kept = record === undefined ? undefined : endOfKeeping(record);
     const life = kept ?? (await lifeOf(state, jobId, record, processes, nobody));
     if (life.is !== 'alive') return true;
   }
-  return [...(await ownDomains(state, processes, undefined))].some(
-    (name) => !jobIds(state).includes(name.slice('vmbatch-'.length)),
-  );
+  const known = new Set(jobIds(state).map((jobId) => `vmbatch-${jobId}`));
+  return [...(await ownDomains(state, processes, undefined))].some((name) => !known.has(name));
 }

@@ -1,5 +1,5 @@
 // The black-hole guard: what counts, when the node goes offline, and how it comes back.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -101,14 +101,23 @@ describe('faults in a row', () => {
   });
 
   it('are forgotten when a guest starts', async () => {
-    await noteSuccess(state);
+    await noteSuccess({ state, log });
     expect(hasGuardState(state)).toBe(false);
     await fault('1.x');
     await fault('2.x');
-    await noteSuccess(state);
+    await noteSuccess({ state, log });
     await fault('3.x');
     expect(readGuard(state).faults.map(({ jobId }) => jobId)).toEqual(['3.x']);
     expect(calls).toEqual([]);
+  });
+
+  it('fail no hook when they cannot be written down', async () => {
+    await fault('1.x');
+    // In the place of what is renamed to the file.
+    mkdirSync(join(state, `guard.json.${process.pid}.tmp`));
+    await noteSuccess({ state, log });
+    await fault('2.x');
+    expect(logged).toEqual([expect.stringMatching(/^error: the guard failed/), expect.anything()]);
   });
 
   it('are all counted when they come at the same time', async () => {

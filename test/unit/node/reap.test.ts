@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { takeLease } from '../../../src/guest/network/lease.ts';
-import { startTicksOf } from '../../../src/hypervisor/guest-process.ts';
+import { thisProcess } from '../../../src/hypervisor/guest-process.ts';
 import { claimJob } from '../../../src/node/claim.ts';
 import { somethingIsLeft } from '../../../src/node/reap/reap.ts';
 import { jobPaths, readRecord, writeRecord } from '../../../src/node/record.ts';
@@ -95,7 +95,7 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
   it('leaves a job alone whose prologue runs, also one that the mom does not know', async () => {
     await node.start(DEAD);
     node.forget(DEAD);
-    changeRecord(DEAD, { prologue: { pid: process.pid, startTicks: startTicksOf(process.pid) } });
+    changeRecord(DEAD, { prologue: thisProcess() });
     expect(await node.reap()).toMatchObject({ findings: [], alive: [DEAD] });
     expect(node.domains.size).toBe(1);
   });

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startTicksOf } from '../../../src/hypervisor/guest-process.ts';
+import { thisProcess } from '../../../src/hypervisor/guest-process.ts';
 import { beginRecord, type JobRecord, jobPaths, prepareState } from '../../../src/node/record.ts';
 import { lackOfRoom } from '../../../src/node/room.ts';
 import { awaitTurn, ticketName } from '../../../src/node/turn.ts';
@@ -70,7 +70,7 @@ describe('room for a guest', () => {
     expect(lack(200, machine(500))).toBeUndefined();
     await awaitTurn(state, ticketName('3.test'), {
       limit: 1,
-      self: { pid: process.pid, startTicks: startTicksOf(process.pid) ?? 0 },
+      self: thisProcess(),
       deadlineMs: 1000,
       signal: new AbortController().signal,
     });
