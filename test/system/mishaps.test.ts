@@ -22,10 +22,15 @@ const theSite = useFakeSite('mishaps');
 let site: Site;
 let scan: ChildProcess;
 
-beforeAll(() => {
+beforeAll(async () => {
   site = theSite();
+  site.configureNode({});
   scan = startScan(site);
-});
+  // A scan that has just started asks qstat about everything, and qstat does not say who deleted a job: the log does, which it
+  // follows from then on.
+  const { job } = await submitted('true');
+  expect(await job.waitForEnd(END_MS)).toMatchObject({ code: 0 });
+}, 60_000);
 afterAll(() => stopScan(scan));
 beforeEach(() => site.configureNode({}));
 afterEach(async () => {
