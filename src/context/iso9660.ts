@@ -45,8 +45,6 @@ export function buildIso(files: readonly IsoFile[], options: IsoOptions): Buffer
   const root = buildTree(files);
   const directories = listDirectories(root);
 
-  // Path tables depend on names alone. Laying them out first tells where the continuation area begins, so
-  // that Rock Ridge entries can be made in one go with the sector numbers they hold.
   let next = SYSTEM_AREA_SECTORS + DESCRIPTOR_SECTORS;
   const take = (sectors: number): number => {
     const first = next;
@@ -58,21 +56,24 @@ export function buildIso(files: readonly IsoFile[], options: IsoOptions): Buffer
     const littleTable = take(sectorsFor(tableSize));
     return { kind, tableSize, littleTable, bigTable: take(sectorsFor(tableSize)) };
   });
-  const rockRidge = new RockRidge(next, options.modified);
+  const rockRidge = new RockRidge(options.modified);
   const laid = volumes.map((volume) => ({
     ...volume,
     directories: layDirectories(volume.kind, directories, volume.kind === PRIMARY ? rockRidge : undefined),
   }));
-  const continuation = rockRidge.continuationArea();
-  const continuationStart = take(sectorsFor(continuation.length));
-  for (const volume of laid)
-    for (const directory of volume.directories.values()) directory.sector = take(directory.sectors);
+  for (const volume of laid) {
+    for (const directory of volume.directories.values()) {
+      directory.sector = take(directory.sectors);
+      directory.continuation.place(take(directory.continuation.sectors));
+    }
+  }
+  // An empty file needs no sector, but readers like one that exists: any will do that is no directory's.
+  const nothing = SYSTEM_AREA_SECTORS + DESCRIPTOR_SECTORS;
   const fileNodes: FileNode[] = [];
   for (const directory of directories) {
     for (const child of directory.children) {
       if (child.kind !== 'file') continue;
-      // An empty file needs no sector, but readers like one that exists: any will do.
-      child.sector = child.data.length === 0 ? continuationStart : take(sectorsFor(child.data.length));
+      child.sector = child.data.length === 0 ? nothing : take(sectorsFor(child.data.length));
       fileNodes.push(child);
     }
   }
@@ -94,7 +95,6 @@ export function buildIso(files: readonly IsoFile[], options: IsoOptions): Buffer
     writeDirectories(image, volume.directories, options.modified);
   });
   descriptorTerminator().copy(image, (SYSTEM_AREA_SECTORS + DESCRIPTOR_SECTORS - 1) * SECTOR);
-  continuation.copy(image, continuationStart * SECTOR);
   for (const file of fileNodes) image.set(file.data, file.sector * SECTOR);
   return image;
 }

@@ -17,7 +17,7 @@ export function putBoth16(buffer: Buffer, offset: number, value: number): void {
 }
 
 /** 32-bit number, little-endian then big-endian: 8 bytes. */
-export function putBoth32(buffer: Buffer, offset: number, value: number): void {
+export function putBoth32(buffer: Uint8Array, offset: number, value: number): void {
   buffer[offset] = buffer[offset + 7] = value & 0xff;
   buffer[offset + 1] = buffer[offset + 6] = (value >>> 8) & 0xff;
   buffer[offset + 2] = buffer[offset + 5] = (value >>> 16) & 0xff;

@@ -20,43 +20,72 @@ const EXTENSION = [
   'PLEASE CONTACT DISC PUBLISHER FOR SPECIFICATION SOURCE.  SEE PUBLISHER IDENTIFIER IN PRIMARY VOLUME DESCRIPTOR FOR CONTACT INFORMATION.',
 ] as const;
 
-/** Makes the system use field of each record, and collects in the continuation area what does not fit. */
+/** Where the records of one directory continue: directly behind it. libarchive reads an image from its beginning to its end, and
+ * takes what a record leads to only there. */
+export class ContinuationArea {
+  /** `reference`: a system use field that ends with the CE entry for these bytes. */
+  readonly #parts: { offset: number; bytes: Uint8Array; reference: Uint8Array }[] = [];
+  #end = 0;
+
+  get sectors(): number {
+    return Math.ceil(this.#end / SECTOR);
+  }
+
+  /** The fields and after them CE, which leads to the bytes. Its sector is known later. */
+  add(fields: readonly Uint8Array[], bytes: Uint8Array): Uint8Array {
+    // Linux reads one sector of a continuation: none may cross a boundary.
+    const left = SECTOR - (this.#end % SECTOR);
+    if (bytes.length > left) this.#end += left;
+    const offset = this.#end;
+    this.#end += bytes.length;
+    const body = Buffer.alloc(CONTINUATION_ENTRY - 4);
+    putBoth32(body, 8, offset % SECTOR);
+    putBoth32(body, 16, bytes.length);
+    const reference = Buffer.concat([...fields, entry('CE', body)]);
+    this.#parts.push({ offset, bytes, reference });
+    return reference;
+  }
+
+  /** Tells the records where the area begins. */
+  place(firstSector: number): void {
+    for (const { offset, reference } of this.#parts)
+      putBoth32(
+        reference,
+        reference.length - CONTINUATION_ENTRY + 4,
+        firstSector + Math.floor(offset / SECTOR),
+      );
+  }
+
+  write(image: Uint8Array, firstSector: number): void {
+    for (const { offset, bytes } of this.#parts) image.set(bytes, firstSector * SECTOR + offset);
+  }
+}
+
+/** Makes the system use field of each record. */
 export class RockRidge {
-  readonly #firstSector: number;
   readonly #times: Buffer;
-  readonly #continuation: { offset: number; bytes: Uint8Array }[] = [];
-  #continuationEnd = 0;
   /** Mode and times for each mode and number of links: few differ. */
   readonly #posix = new Map<number, Buffer>();
 
-  /** `firstSector`: where the continuation area will be. */
-  constructor(firstSector: number, modified: Date) {
-    this.#firstSector = firstSector;
+  constructor(modified: Date) {
     const time = shortTime(modified);
     // Modification, access and attribute change; there is no creation time on Linux to fill in.
     this.#times = entry('TF', Buffer.concat([Buffer.from([0x0e]), time, time, time]));
   }
 
-  /** The system use field for one record whose other fields take `fixedLength` bytes. */
-  systemUse(role: RecordRole, node: TreeNode, fixedLength: number): Uint8Array {
+  /** The system use field for one record whose other fields take `fixedLength` bytes; what does not fit goes into `area`. */
+  systemUse(role: RecordRole, node: TreeNode, fixedLength: number, area: ContinuationArea): Uint8Array {
     const posix = this.#posixAndTimes(node);
     if (role === 'child') {
       const name = Buffer.byteLength(node.name);
       const fits = fixedLength + posix.length + NAME_HEAD + name <= MAX_RECORD;
       if (fits) return withName(posix, node.name, name);
-      return Buffer.concat([posix, this.#continued(withName(NOTHING, node.name, name))]);
+      return area.add([posix], withName(NOTHING, node.name, name));
     }
     if (role !== 'root-self') return posix;
     // SP says that system use fields are ours, and must be the very first one; ER says which protocol.
     const indicator = entry('SP', Buffer.from([0xbe, 0xef, 0]));
-    return Buffer.concat([indicator, posix, this.#continued(extensionEntry())]);
-  }
-
-  /** Everything that records continue in, padded to whole sectors. */
-  continuationArea(): Buffer {
-    const area = Buffer.alloc(Math.ceil(this.#continuationEnd / SECTOR) * SECTOR);
-    for (const { offset, bytes } of this.#continuation) area.set(bytes, offset);
-    return area;
+    return area.add([indicator, posix], extensionEntry());
   }
 
   /** PX (mode, links, owner and group, both root) and TF. */
@@ -76,20 +105,6 @@ export class RockRidge {
     const made = Buffer.concat([entry('PX', body), this.#times]);
     this.#posix.set(key, made);
     return made;
-  }
-
-  #continued(bytes: Uint8Array): Buffer {
-    // Linux reads one sector of a continuation: none may cross a boundary.
-    const left = SECTOR - (this.#continuationEnd % SECTOR);
-    if (bytes.length > left) this.#continuationEnd += left;
-    const offset = this.#continuationEnd;
-    this.#continuation.push({ offset, bytes });
-    this.#continuationEnd += bytes.length;
-    const body = Buffer.alloc(CONTINUATION_ENTRY - 4);
-    putBoth32(body, 0, this.#firstSector + Math.floor(offset / SECTOR));
-    putBoth32(body, 8, offset % SECTOR);
-    putBoth32(body, 16, bytes.length);
-    return entry('CE', body);
   }
 }
 

@@ -10,7 +10,7 @@ import {
   utf16BigEndian,
 } from './fields.ts';
 import { isoBug } from './problem.ts';
-import type { RecordRole, RockRidge } from './rock-ridge.ts';
+import { ContinuationArea, type RecordRole, type RockRidge } from './rock-ridge.ts';
 import type { DirectoryNode, TreeNode } from './tree.ts';
 
 /** How the names of one volume are written and ordered. */
@@ -76,6 +76,8 @@ export interface LaidDirectory {
   identifier: Uint8Array;
   records: DirectoryRecord[];
   sectors: number;
+  /** Comes right behind the directory. */
+  continuation: ContinuationArea;
   /** Set when the image is laid out. */
   sector: number;
 }
@@ -96,9 +98,10 @@ export function layDirectories(
   const queue = root === undefined ? [] : [root];
   for (const directory of queue) {
     const isRoot = directory === root;
+    const continuation = new ContinuationArea();
     const record = (role: RecordRole, target: TreeNode, identifier: Uint8Array): DirectoryRecord => {
       const fixed = 33 + identifier.length + ((identifier.length + 1) % 2);
-      const systemUse = rockRidge?.systemUse(role, target, fixed) ?? NOTHING;
+      const systemUse = rockRidge?.systemUse(role, target, fixed, continuation) ?? NOTHING;
       const length = fixed + systemUse.length;
       return { identifier, systemUse, target, length: length + (length % 2) };
     };
@@ -120,6 +123,7 @@ export function layDirectories(
       identifier: isRoot ? SELF : kind.identifier(directory),
       records,
       sectors: Math.ceil(bytes / SECTOR),
+      continuation,
       sector: 0,
     });
   }
@@ -132,7 +136,7 @@ function placeRecord(offset: number, length: number): number {
   return length > left ? offset + left : offset;
 }
 
-/** Writes every directory at its sector. */
+/** Writes every directory at its sector, and what it continues in. */
 export function writeDirectories(
   image: Buffer,
   directories: ReadonlyMap<DirectoryNode, LaidDirectory>,
@@ -140,6 +144,7 @@ export function writeDirectories(
 ): void {
   const time = shortTime(modified);
   for (const directory of directories.values()) {
+    directory.continuation.write(image, directory.sector + directory.sectors);
     let offset = 0;
     for (const record of directory.records) {
       offset = placeRecord(offset, record.length);
