@@ -1,5 +1,5 @@
 // The job's disk: a qcow2 overlay on a template image, which is never written to.
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { describeRun, type Run } from '../util/run.ts';
 
@@ -8,22 +8,29 @@ const QCOW2_MAGIC = 0x514649fb;
 /** @throws VmbatchError `node` if the template image is absent, unreadable or not what it is said to be. */
 export function checkTemplateImage(name: string, path: string, format: 'qcow2' | 'raw'): void {
   const header = Buffer.alloc(8);
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch (error) {
-    throw new VmbatchError({
+  const unreadable = (why: string, cause?: unknown) =>
+    new VmbatchError({
       fault: 'node',
       code: 'image-absent',
-      message: `image ${name}: ${path} cannot be read (${errnoOf(error)})`,
+      message: `image ${name}: ${path} ${why}`,
       hint: 'put the image there, or correct its path in the node file',
-      cause: error,
+      cause,
     });
-  }
   try {
-    readSync(fd, header, 0, 8, 0);
-  } finally {
-    closeSync(fd);
+    // A FIFO must not hold us up.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(fd);
+      if (stats.isDirectory()) throw unreadable('is a directory');
+      if (!stats.isFile() && !stats.isBlockDevice()) throw unreadable('is neither a file nor a disk');
+      if (stats.isFile() && stats.size === 0) throw unreadable('is empty');
+      readSync(fd, header, 0, 8, 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof VmbatchError) throw error;
+    throw unreadable(`cannot be read (${errnoOf(error)})`, error);
   }
   const isQcow2 = header.readUInt32BE(0) === QCOW2_MAGIC;
   const version = header.readUInt32BE(4);

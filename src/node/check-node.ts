@@ -69,7 +69,8 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     check({ config }) {
       const { state, disk } = config();
       const existing = nearestDirectory(state);
-      accessSync(existing, constants.W_OK);
+      const problem = whyNotKept(existing);
+      if (problem !== undefined) return problem;
       const { bavail, bsize } = statfsSync(existing);
       const free = bavail * bsize;
       if (free < disk.freeFloorBytes)
@@ -238,6 +239,23 @@ async function forEachImage(
       findings.push(failure(thrown));
     }
   return findings;
+}
+
+/** Why nothing can be made in a directory, or below it. */
+function whyNotKept(path: string): Finding | undefined {
+  if (!statSync(path).isDirectory())
+    return failed(`${path} is not a directory`, 'move it away, or correct state in the node file');
+  try {
+    accessSync(path, constants.W_OK);
+  } catch (error) {
+    return errnoOf(error) === 'EROFS'
+      ? failed(
+          `${path} is mounted read-only`,
+          'mount it so that it can be written, or keep the state elsewhere',
+        )
+      : failed(`${path} cannot be written (${errnoOf(error)})`, 'records and disks of jobs are kept there');
+  }
+  return undefined;
 }
 
 function nearestDirectory(path: string): string {

@@ -1,4 +1,4 @@
-// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [build|demo|site|test] [ARGUMENT ...]`.
+// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [build|demo|mistakes|site|soak|test] [ARGUMENT ...]`.
 // `build` makes dist/ alone, for which no Debian package is needed.
 // Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -93,12 +93,25 @@ function debianPackages() {
   quietly('apt-get', install, apt);
 }
 
+const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts'];
 const TASKS = {
   demo: [process.execPath, ['build/site/demo.cjs']],
   site: [process.execPath, ['build/site/site.cjs']],
   soak: [process.execPath, ['build/site/soak.cjs']],
   build: [process.execPath, ['src/build.mjs']],
-  test: [process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
+  test: [process.execPath, vitest],
+  mistakes: [
+    process.execPath,
+    [
+      ...vitest,
+      '--project',
+      'mistakes',
+      '--reporter',
+      'default',
+      '--reporter',
+      './test/mistakes/reporter.ts',
+    ],
+  ],
 };
 
 /** Waits until no other process prepares this checkout. An abstract socket: its name is free again as soon as

@@ -1,0 +1,13 @@
+// A CE in a directory, looked at by `vmbatch check ce`.
+import { checkCe } from '../../src/ce/check-ce.ts';
+import { FAULT_OUTCOMES } from '../../src/util/errors.ts';
+import type { FakeCe } from '../unit/ce/check-fake-ce.ts';
+import { firstFinding } from './findings.ts';
+import type { Sight } from './table.ts';
+
+/** `vmbatch check ce`, run by root. */
+export async function checkTheCe(ce: FakeCe): Promise<Sight> {
+  const results = await checkCe(ce.options);
+  const isOk = results.every(({ state }) => state !== 'failed');
+  return { ...firstFinding('check ce', results), exit: isOk ? 0 : FAULT_OUTCOMES.site.commandExit };
+}
