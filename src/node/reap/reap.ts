@@ -25,6 +25,8 @@ export interface ReapOptions {
   /** Looks only. */
   dryRun: boolean;
   log: Log;
+  /** For tests: milliseconds since 1970. */
+  now?: () => number;
 }
 
 /** What was found of one job, or of none. */
@@ -215,9 +217,9 @@ function reapTemporaries({ state, leaseDirectories, dryRun }: ReapOptions, repor
 }
 
 /** On the share: whoever may have forgotten them, they serve nobody. */
-async function reapReadyFiles({ share, dryRun }: ReapOptions, report: ReapReport): Promise<void> {
+async function reapReadyFiles({ state, share, dryRun, now }: ReapOptions, report: ReapReport): Promise<void> {
   if (share === undefined || !(await share.exists(share.directory))) return;
-  const things = oldReadyFiles(share.directory);
+  const things = oldReadyFiles(state, share.directory, now?.() ?? Date.now());
   if (things.length === 0) return;
   if (!dryRun) for (const { path, owner } of things) asUser(owner, () => removeFile(path));
   report.findings.push({

@@ -1,12 +1,12 @@
 // Files that somebody was about to write when he was ended: complete or not, nobody will look at them again.
-import { lstatSync } from 'node:fs';
+import { lstatSync, type Stats } from 'node:fs';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { brokenLeases } from '../../guest/network/lease.ts';
 import { startTicksOf } from '../../hypervisor/guest-process.ts';
 import { namesIn } from '../../util/files.ts';
 import { deadClaims } from '../claim.ts';
-import { leaseDirectory } from '../record.ts';
+import { findRecord, jobIds, leaseDirectory } from '../record.ts';
 
 /** `NAME.PID.tmp`, as writeFileAtomic makes it; `.new-PID-TOKEN` of a lease that is being taken. */
 const TEMPORARY = /(?:\.(\d+)\.tmp|^\.new-(\d+)-[0-9a-f]+)$/;
@@ -37,16 +37,34 @@ export function deadTemporaries(state: string, leaseDirectories: readonly string
 /** `JOBID.NONCE`, and the same again at its end while a guest writes it. */
 const READY_FILE = /^[0-9][A-Za-z0-9.-]*\.([0-9a-f]{24})(\.\1)?$/;
 
-/** Ready files that nobody can be waiting for any more, with their owners: those of jobs whose record was lost. */
-export function oldReadyFiles(directory: string): { path: string; owner: { uid: number; gid: number } }[] {
-  return namesIn(directory)
+/** Ready files that nobody can be waiting for any more, with their owners: those of jobs whose record was lost.
+ * @param now milliseconds since 1970 */
+export function oldReadyFiles(
+  state: string,
+  directory: string,
+  now: number,
+): { path: string; owner: { uid: number; gid: number } }[] {
+  const old = namesIn(directory)
     .filter((name) => READY_FILE.test(name))
     .flatMap((name) => {
       const path = join(directory, name);
       const stats = lstatSync(path, { throwIfNoEntry: false });
-      if (stats === undefined || stats.isDirectory() || Date.now() - stats.mtimeMs < OLD_MS) return [];
+      if (stats === undefined || stats.isDirectory() || now - changedAt(stats) < OLD_MS) return [];
       return [{ path, owner: { uid: stats.uid, gid: stats.gid } }];
     });
+  if (old.length === 0) return [];
+  // After the look at the directory: a record is there before its ready file.
+  const recorded = jobIds(state).flatMap((jobId) => {
+    const record = findRecord(state, jobId);
+    return record === undefined ? [] : [record.readyFile, `${record.readyFile}.${record.nonce}`];
+  });
+  return old.filter(({ path }) => !recorded.includes(path));
+}
+
+/** When a file came to be as it is. Anybody can set the time of its content, and NFS keeps a number of its own there for as long as a
+ * file is being made exclusively; the time of its last change is the file system's alone. */
+function changedAt({ ctimeMs }: Stats): number {
+  return ctimeMs;
 }
 
 /** Milliseconds since 1970. */
@@ -59,6 +77,6 @@ function isDead(directory: string, name: string): boolean {
   const pid = Number(first ?? second);
   if (!Number.isInteger(pid)) return false;
   if (startTicksOf(pid) === undefined) return true;
-  const written = lstatSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
-  return Date.now() - written > OLD_MS;
+  const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
+  return stats !== undefined && Date.now() - changedAt(stats) > OLD_MS;
 }

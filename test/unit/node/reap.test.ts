@@ -31,6 +31,7 @@ beforeEach(async () => {
 afterEach(() => node.remove());
 
 const paths = (jobId: string) => jobPaths(node.config.state, jobId);
+const aDayLater = () => Date.now() + 25 * 60 * 60_000;
 const leases = () => join(node.config.state, 'leases');
 
 function changeRecord(jobId: string, changes: object): void {
@@ -191,9 +192,22 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     expect([ready, others]).toEqual([expect.stringContaining(`${node.config.readyDirectory}/${DEAD}.`), []]);
     const share = { directory: node.config.readyDirectory, exists: async () => true };
     expect((await node.reap({ share })).findings).toEqual([]);
-    utimesSync(ready, 1, 1);
-    expect((await node.reap({ share })).findings).toMatchObject([{ things: [ready], done: 'removed' }]);
+    // What NFS shows of a file that a guest is making just now.
+    utimesSync(ready, 157, 157);
+    expect((await node.reap({ share })).findings).toEqual([]);
+    expect((await node.reap({ share, now: aDayLater })).findings).toMatchObject([
+      { things: [ready], done: 'removed' },
+    ]);
     expect(leftOn(node, LIVING)).toEqual([]);
+  });
+
+  it('leaves the ready file of a living job alone, however old it is', async () => {
+    await node.start(LIVING);
+    const share = { directory: node.config.readyDirectory, exists: async () => true };
+    const { readyFile = '', nonce } = readRecord(paths(LIVING)) ?? {};
+    writeFileSync(`${readyFile}.${nonce}`, 'half');
+    expect((await node.reap({ share, now: aDayLater })).findings).toEqual([]);
+    expect([readyFile, `${readyFile}.${nonce}`].every((path) => existsSync(path))).toBe(true);
   });
 
   it('leaves domains alone that are not of this state directory, whatever they are called', async () => {
