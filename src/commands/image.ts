@@ -1,5 +1,5 @@
 // vmbatch image list|add|verify|prepare|remove|build-demo: the catalogue of template images
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { loadNodeConfig, parseNodeConfig } from '../config/node.ts';
@@ -16,6 +16,8 @@ import { sha256Of, verifyImage } from '../guest/catalogue/verify.ts';
 import { layerPaths, readLayer } from '../guest/layer/backing.ts';
 import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/layer/prepare.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { mustBeOwn } from '../node/owner/state-owner.ts';
+import { prepareState } from '../node/record.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { reportError } from '../util/report.ts';
 import { resourcePath } from '../util/resources.ts';
@@ -118,6 +120,8 @@ export async function main(argv: string[]): Promise<number> {
           ? imagesOf(node, names)
           : [...node.images.values()].filter(({ name }) => readLayer(node.state, name) !== undefined);
       if (chosen.length === 0) say('no image has a layer yet: name those that are to have one');
+      mkdirSync(node.state, { recursive: true, mode: 0o711 });
+      prepareState(node.state);
       for (const image of chosen) await prepare(node, image, options.method, options.force ?? false);
     });
 
@@ -233,6 +237,7 @@ async function remove(
 ): Promise<void> {
   const node = loadNodeConfig(options.config);
   const image = imageOf(node, name);
+  mustBeOwn(node.state);
   const jobs = jobsOn(node.state, image);
   if (jobs.length > 0)
     throw new VmbatchError({

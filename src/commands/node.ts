@@ -12,6 +12,7 @@ interface Options {
   json?: boolean;
   reason?: string;
   image?: string;
+  force?: boolean;
 }
 
 export async function main(argv: string[]): Promise<number> {
@@ -69,6 +70,15 @@ export async function main(argv: string[]): Promise<number> {
     });
 
   program
+    .command('adopt')
+    .description("make the state directory this machine's, if it was another's: see state-of-another-node")
+    .addOption(config())
+    .option('--force', 'also with jobs in it: what is left of them here is removed')
+    .action(async (options: Options) => {
+      exitCode = await adopt(loadNodeConfig(options.config).state, options.force === true);
+    });
+
+  program
     .command('health')
     .description(
       "for the mom's $node_check_script: one line that begins with ERROR while the node should be offline",
@@ -82,6 +92,28 @@ export async function main(argv: string[]): Promise<number> {
 
   await program.parseAsync(argv, { from: 'user' });
   return exitCode;
+}
+
+/** Hands the directory over. Jobs of the other machine would be removed here as dead: that is said first. */
+async function adopt(state: string, force: boolean): Promise<number> {
+  const { adoptState, foreignOwner } = await import('../node/owner/state-owner.ts');
+  const { jobIds } = await import('../node/record.ts');
+  const foreign = foreignOwner(state);
+  const jobs = jobIds(state);
+  if (foreign !== undefined && jobs.length > 0 && !force) {
+    process.stderr.write(
+      `vmbatch: ${foreign.message}\n  jobs in it: ${jobs.join(', ')}\n` +
+        '  let them end there first; if that machine is gone, or is this one: vmbatch node adopt --force\n',
+    );
+    return FAULT_OUTCOMES.node.commandExit;
+  }
+  const before = adoptState(state);
+  process.stdout.write(
+    before === undefined
+      ? `${state} is this machine's\n`
+      : `${state} is this machine's now, and was that of ${before}\n`,
+  );
+  return 0;
 }
 
 function tell(problem: string | undefined, done: string): number {

@@ -6,6 +6,7 @@ import { thisProcess } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
 import { noteFault, noteSuccess } from '../node/guard/watch.ts';
+import { foreignOwner } from '../node/owner/state-owner.ts';
 import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
 import { noteRefusal } from '../node/refusal-note.ts';
@@ -85,7 +86,8 @@ async function readConfig(
 ): Promise<NodeConfig | undefined> {
   try {
     const config = loadNodeConfig(file);
-    writeQueueList(config, file);
+    // What another node has in its state directory is not for us to change; jobs of ours are refused for it.
+    if (foreignOwner(config.state) === undefined) writeQueueList(config, file);
     return config;
   } catch (error) {
     if (readQueueList(state)?.includes(queue) === false) return undefined;

@@ -20,6 +20,7 @@ import {
 import { errnoOf } from '../util/errors.ts';
 import type { Run } from '../util/run.ts';
 import { openHypervisor } from './environment.ts';
+import { foreignOwner } from './owner/state-owner.ts';
 import { previewGuest } from './preview.ts';
 
 export interface NodeSiteOptions {
@@ -64,10 +65,12 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
   },
   {
     name: 'state',
-    about: 'Can records and disks be kept, and is there room for them?',
+    about: "Can records and disks be kept in this node's own directory, and is there room for them?",
     needs: ['node-file'],
     check({ config }) {
       const { state, disk } = config();
+      const foreign = foreignOwner(state);
+      if (foreign !== undefined) return failure(foreign);
       const existing = nearestDirectory(state);
       const problem = whyNotKept(existing);
       if (problem !== undefined) return problem;

@@ -13,6 +13,7 @@ import { lastWords } from './console.ts';
 import { keepConsole } from './debug/consoles.ts';
 import { hasFailed, type KeeperProgram, startKeeper } from './debug/kept.ts';
 import { appendHistory } from './history.ts';
+import { mustBeOwn } from './owner/state-owner.ts';
 import {
   type JobPaths,
   type JobRecord,
@@ -46,10 +47,12 @@ const PROLOGUE_GRACE_MS = 8_000;
 const CLAIM_MS = 30_000;
 
 /** Removes all that the record of the job speaks of.
- * @returns whether everything is gone; what is not stays in the record. */
+ * @returns whether everything is gone; what is not stays in the record.
+ * @throws VmbatchError `node`: `state-of-another-node`, `job-claimed` */
 export async function endGuest(options: EpilogueOptions): Promise<boolean> {
   const { state, hook, log } = options;
   const begun = performance.now();
+  mustBeOwn(state);
   const paths = jobPaths(state, hook.jobId);
   // Without a record there may be a prologue that has not come to make one.
   const marked = markEnded(paths);

@@ -7,6 +7,7 @@ import { readForeignFile, writeFileAtomic } from '../util/files.ts';
 import { shellQuote } from '../util/quote.ts';
 import { resourcePath } from '../util/resources.ts';
 import { noteMomJobs } from './mom-jobs.ts';
+import { mustBeOwn } from './owner/state-owner.ts';
 import { writeQueueList } from './queue-list.ts';
 
 export interface HookInstallation {
@@ -50,6 +51,7 @@ export function installHooks(options: HookInstallation): string[] {
     'job-starter': options.jobStarter,
   };
   for (const path of Object.values(targets)) checkOurs(path);
+  mustBeOwn(options.config.state);
   writeQueueList(options.config, options.configFile);
   noteMomJobs(options.config.state, join(options.momDirectory, 'jobs'));
   for (const name of SHIMS) {

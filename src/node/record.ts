@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
 import { makeDirectory, namesIn, readForeignFile, syncDirectory, writeFileAtomic } from '../util/files.ts';
+import { ownState } from './owner/state-owner.ts';
 
 /** In the order in which they are acquired; released the other way round. */
 export const STEP_NAMES = [
@@ -131,9 +132,12 @@ export function bootOfMachine(): string {
 }
 
 /** Makes the folders of the state directory. They may be traversed, not listed: QEMU need not be root, and
- * the job starter is the job's user; every file in them has its own mode. */
+ * the job starter is the job's user; every file in them has its own mode.
+ * @throws VmbatchError `node` (`state-of-another-node`) */
 export function prepareState(state: string): void {
-  for (const path of [state, join(state, 'jobs'), join(state, 'sessions'), leaseDirectory(state)])
+  makeDirectory(state, 0o711);
+  ownState(state);
+  for (const path of [join(state, 'jobs'), join(state, 'sessions'), leaseDirectory(state)])
     makeDirectory(path, 0o711);
 }
 

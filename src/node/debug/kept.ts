@@ -4,6 +4,7 @@ import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
 import { claimJob } from '../claim.ts';
+import { mustBeOwn } from '../owner/state-owner.ts';
 import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
 import { type UndoFailure, undo } from '../undo.ts';
 
@@ -50,6 +51,7 @@ export async function releaseKept(
   openHypervisor: (uri: string) => Hypervisor,
   log: Log,
 ): Promise<{ released: string[]; left: string[] }> {
+  mustBeOwn(state);
   const released: string[] = [];
   const left: string[] = [];
   for (const job of keptJobs(state)) {

@@ -41,8 +41,7 @@ export async function takeOffline(
     node: options.node ?? guard.node ?? hostname(),
     offline: { since: guard.offline?.since ?? Date.now(), reason, by, mark: 'setting' },
   }));
-  const note = printable(`vmbatch: ${reason}`).slice(0, NOTE_LENGTH);
-  const problem = await pbsnodes(options, before, ['-o', '-N', note]);
+  const problem = await pbsnodes(options, before, ['-o', '-N', noteOf(reason)]);
   const after = await changeGuard(state, (guard) => ({
     ...guard,
     ...(guard.offline === undefined
@@ -71,6 +70,14 @@ export async function bringBack(options: OfflineOptions): Promise<string | undef
   if (problem === undefined) await changeGuard(state, ({ version, node }) => ({ version, faults: [], node }));
   return problem;
 }
+
+/** Tells TORQUE alone: nothing is remembered here, and `pbsnodes -c` brings the node back.
+ * @returns what TORQUE had against it; undefined: nothing */
+export function takeOfflineUnnoted(options: OfflineOptions, reason: string): Promise<string | undefined> {
+  return pbsnodes(options, { version: 1, faults: [] }, ['-o', '-N', noteOf(reason)]);
+}
+
+const noteOf = (reason: string) => printable(`vmbatch: ${reason}`).slice(0, NOTE_LENGTH);
 
 async function pbsnodes(
   { node, pbsBinPath, run }: OfflineOptions,

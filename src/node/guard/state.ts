@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { readForeignFile, writeFileAtomic } from '../../util/files.ts';
 import { claimJob } from '../claim.ts';
+import { mustBeOwn } from '../owner/state-owner.ts';
 
 const FAULT = z.object({
   jobId: z.string(),
@@ -61,11 +62,13 @@ export function readGuard(state: string): GuardState {
   }
 }
 
-/** Changes the state: one process at a time. */
+/** Changes the state: one process at a time.
+ * @throws VmbatchError `node` (`state-of-another-node`) */
 export async function changeGuard(
   state: string,
   change: (before: GuardState) => GuardState,
 ): Promise<GuardState> {
+  mustBeOwn(state);
   // No job's id begins with a letter.
   const release = await claimJob(state, 'guard', CLAIM_MS);
   try {

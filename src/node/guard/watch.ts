@@ -3,7 +3,8 @@ import type { NodeConfig } from '../../config/node-config.ts';
 import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
-import { takeOffline } from './offline.ts';
+import { foreignOwner } from '../owner/state-owner.ts';
+import { takeOffline, takeOfflineUnnoted } from './offline.ts';
 import { changeGuard, hasGuardState, readGuard } from './state.ts';
 import { addFault, causes, countsAgainstNode, describeStreak } from './streak.ts';
 
@@ -53,6 +54,15 @@ async function countFault(
   if (settings.faults === 0 || !countsAgainstNode(error.code)) return;
   const fault = { jobId, code: error.code, message: error.message.slice(0, 1000), at: Date.now() };
   const name = settings.node ?? node;
+  const foreign = foreignOwner(state);
+  if (foreign !== undefined) {
+    // Every job fails for it, and the memory of faults in a row is another node's.
+    const place = { state, node: name, pbsBinPath: settings.pbsBinPath, run };
+    const problem = await takeOfflineUnnoted(place, foreign.message);
+    const what = problem === undefined ? 'this node is taken offline' : 'this node should be offline';
+    log.write('error', `${what}: ${foreign.message}`, { back: 'pbsnodes -c', problem });
+    return;
+  }
   const guard = await changeGuard(state, (before) => ({
     ...before,
     ...(name === undefined ? {} : { node: name }),

@@ -8,6 +8,7 @@ import { removeFile } from '../../util/files.ts';
 import type { Log } from '../../util/log.ts';
 import { claimJob, isClaimed } from '../claim.ts';
 import { appendHistory } from '../history.ts';
+import { mustBeOwn } from '../owner/state-owner.ts';
 import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
 import { undo } from '../undo.ts';
 import { ownDomains, type Remains, remainsByJob } from './by-name.ts';
@@ -50,8 +51,10 @@ export interface ReapReport {
   problems: string[];
 }
 
+/** @throws VmbatchError `node` (`state-of-another-node`): the jobs in the state directory are not for us to judge */
 export async function reap(options: ReapOptions): Promise<ReapReport> {
   const { state } = options;
+  mustBeOwn(state);
   const report: ReapReport = { findings: [], alive: [], kept: [], problems: [] };
   // The jobs first: one that begins after this look has a living prologue when its things are looked at.
   const works = [
