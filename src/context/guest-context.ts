@@ -59,7 +59,8 @@ export interface GuestExtras {
   disks: string[];
   /** Where the disks are mounted; undefined: there is none. */
   scratch: string | undefined;
-  cache: string | undefined;
+  /** `quotaMebibytes`: how much CernVM-FS may keep there. */
+  cache: { path: string; quotaMebibytes: number } | undefined;
   /** How the guest says that it is ready. */
   ready: 'file' | 'ssh' | 'agent';
   timeZone: string | undefined;
@@ -210,7 +211,8 @@ function extraValues(extras: GuestExtras): [string, string | number][] {
     ['VMBATCH_READY', extras.ready],
     ['VMBATCH_DISKS', extras.disks.join(' ')],
     ['VMBATCH_SCRATCH', extras.scratch ?? ''],
-    ['VMBATCH_CACHE', extras.cache ?? ''],
+    ['VMBATCH_CACHE', extras.cache?.path ?? ''],
+    ['VMBATCH_CACHE_QUOTA', extras.cache?.quotaMebibytes ?? ''],
     ['VMBATCH_TIMEZONE', extras.timeZone ?? ''],
     ['VMBATCH_NTP', extras.ntp.join(' ')],
     ['VMBATCH_CVMFS_PROXY', extras.cvmfs.proxy ?? ''],

@@ -47,6 +47,12 @@ export interface GuestPlan {
 /** Where a guest has the disk with CernVM-FS's cache. */
 const CACHE_PATH = '/var/lib/cvmfs';
 
+/** CernVM-FS's own limit, in its unit. Its makers advise to leave room for what it has deleted and somebody still reads, and a file
+ * system takes some for itself. */
+function cacheQuota(bytes: number): number {
+  return Math.floor((bytes * 0.7) / 1024 ** 2);
+}
+
 /** @throws VmbatchError `node` (`image-hypervisor`): the image is not for the type that this node has */
 export function planGuest(plan: PlanRequest): GuestPlan {
   const { config, jobId, request, files, facts } = plan;
@@ -75,7 +81,10 @@ export function planGuest(plan: PlanRequest): GuestPlan {
     extras: {
       disks: guestDiskNames(domain),
       scratch: files.scratch === undefined ? undefined : config.disk.scratch.path,
-      cache: files.cache === undefined ? undefined : CACHE_PATH,
+      cache:
+        files.cache === undefined
+          ? undefined
+          : { path: CACHE_PATH, quotaMebibytes: cacheQuota(config.disk.cacheBytes ?? 0) },
       ready: config.readyChannel,
       timeZone: config.time.zone,
       ntp: config.time.ntp,

@@ -100,7 +100,9 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
       overlay: paths.overlay,
       scratch: request.scratchBytes > 0 ? paths.scratch : undefined,
       cache:
-        config.disk.cacheBytes === undefined ? undefined : cacheDiskPath(config.state, request.imageName, 0),
+        config.disk.cacheBytes === undefined
+          ? undefined
+          : cacheDiskPath(config.state, { image: request.imageName, account: account.uid, slot: 0 }),
       contextIso: paths.contextIso,
       console: paths.console,
     },

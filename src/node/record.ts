@@ -58,7 +58,7 @@ const RECORD = z.object({
   poolAddress: z.string().optional(),
   /** Where the node reaches the guest, if its own word was needed for that. */
   address: z.string().optional(),
-  cache: z.object({ image: z.string(), slot: z.int() }).optional(),
+  cache: z.object({ image: z.string(), account: z.int().optional(), slot: z.int() }).optional(),
   /** Bytes that its disks may grow to, and whether there was found room for them. */
   space: z.object({ bytes: z.number(), granted: z.boolean() }).optional(),
   /** The guest's DHCP lease, to be given back. */

@@ -58,7 +58,7 @@ async function loadParts(
     proxy: config.cvmfs.proxy ?? '',
     share: config.share.path,
     scratch: extras?.scratch ?? '',
-    cache: extras?.cache ?? '',
+    cache: extras?.cache?.path ?? '',
   });
 }
 

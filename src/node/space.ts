@@ -1,7 +1,16 @@
 // Room on the node's disk for a guest, as against all other jobs' records.
 import type { NodeConfig } from '../config/node-config.ts';
+import { dropIdleCacheDisks } from '../guest/disk/cache.ts';
 import { type Reservation, waitForSpace } from '../guest/disk/space.ts';
-import { findRecord, type JobPaths, type JobRecord, jobIds, jobPaths, writeRecord } from './record.ts';
+import {
+  findRecord,
+  type JobPaths,
+  type JobRecord,
+  jobIds,
+  jobPaths,
+  leaseDirectory,
+  writeRecord,
+} from './record.ts';
 
 /** Waits for room for the job's disks, and writes down that it has it.
  * @throws VmbatchError `node` (`disk-full`) */
@@ -26,6 +35,8 @@ export async function reserveSpace(
     since: record.startedAt,
     others: () => otherReservations(state, record.jobId),
     grant: note,
+    // A cache disk that no guest has costs its account time, and not its job.
+    makeRoom: (enough) => dropIdleCacheDisks(state, leaseDirectory(state), enough),
     waitMs: Math.min(disk.waitMs, limits.remainingMs),
     signal: limits.signal,
   });

@@ -88,7 +88,7 @@ async function boot(name: string): Promise<(command: string) => Promise<string>>
       extras: {
         disks: ['vda:root', 'vdb:scratch', 'vdc:cache'],
         scratch: '/scratch',
-        cache: '/var/lib/cvmfs',
+        cache: { path: '/var/lib/cvmfs', quotaMebibytes: 44 },
         ready: 'file',
         timeZone: 'Europe/Berlin',
         ntp: [],

@@ -32,6 +32,8 @@ export interface SpaceRequest {
   others: () => Reservation[];
   /** Writes down where others see it that there is room for this job, or after all not. */
   grant: (granted: boolean) => void;
+  /** Gives up what nobody needs just now until `enough` says that there is room. */
+  makeRoom?: (enough: () => boolean) => void;
   /** Milliseconds to wait for room. */
   waitMs: number;
   signal: AbortSignal;
@@ -57,6 +59,10 @@ export async function waitForSpace(request: SpaceRequest): Promise<void> {
   for (;;) {
     signal.throwIfAborted();
     let found = look();
+    if (!found.fits && request.makeRoom !== undefined) {
+      request.makeRoom(() => look().fits);
+      found = look();
+    }
     if (found.fits) {
       request.grant(true);
       found = look();

@@ -1,5 +1,6 @@
 // The reaper: finds what has no living job, and removes it. What it removes it has claimed, so that a job which starts or
 // ends meanwhile is not touched.
+import { dropIdleCacheDisks } from '../../guest/disk/cache.ts';
 import { eachProcess, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { asUser } from '../../util/as-user.ts';
@@ -9,7 +10,7 @@ import type { Log } from '../../util/log.ts';
 import { claimJob, isClaimed } from '../claim.ts';
 import { appendHistory } from '../history.ts';
 import { mustBeOwn } from '../owner/state-owner.ts';
-import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
+import { findRecord, type JobRecord, jobIds, jobPaths, leaseDirectory } from '../record.ts';
 import { undo } from '../undo.ts';
 import { ownDomains, type Remains, remainsByJob } from './by-name.ts';
 import { type AskServer, type Life, lifeOf } from './liveness.ts';
@@ -29,6 +30,9 @@ export interface ReapOptions {
   /** For tests: milliseconds since 1970. */
   now?: () => number;
 }
+
+/** Longer than a pause between two campaigns of an account. */
+const CACHE_IDLE_MS = 30 * 24 * 60 * 60_000;
 
 /** What was found of one job, or of none. */
 export interface ReapFinding {
@@ -61,6 +65,7 @@ export async function reap(options: ReapOptions): Promise<ReapReport> {
     ...jobIds(state).map((jobId) => () => reapRecorded(options, jobId, report)),
     () => reapUnrecorded(options, report),
     async () => reapTemporaries(options, report),
+    async () => reapCacheDisks(options, report),
     () => reapReadyFiles(options, report),
   ];
   for (const work of works) {
@@ -217,6 +222,15 @@ function reapTemporaries({ state, leaseDirectories, dryRun }: ReapOptions, repor
     done: dryRun ? 'would-remove' : 'removed',
     errors: [],
   });
+}
+
+/** Cache disks of accounts that have not come for a long time. */
+function reapCacheDisks({ state, dryRun, now = Date.now }: ReapOptions, report: ReapReport): void {
+  if (dryRun) return;
+  const things = dropIdleCacheDisks(state, leaseDirectory(state), (usedAt) => now() - usedAt < CACHE_IDLE_MS);
+  if (things.length === 0) return;
+  const why = 'no guest has had these cache disks for 30 days';
+  report.findings.push({ jobId: undefined, why, things, done: 'removed', errors: [] });
 }
 
 /** On the share: whoever may have forgotten them, they serve nobody. */

@@ -46,7 +46,7 @@ function planStart(job: StartingJob, now: number) {
     files: {
       overlay: paths.overlay,
       scratch: request.scratchBytes > 0 ? paths.scratch : undefined,
-      cache: cache === undefined ? undefined : cacheDiskPath(state, cache.image, cache.slot),
+      cache: cache === undefined ? undefined : cacheDiskPath(state, { account: undefined, ...cache }),
       contextIso: paths.contextIso,
       console: paths.console,
     },

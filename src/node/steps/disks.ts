@@ -33,18 +33,18 @@ export const scratch: Step = {
 export const cache: Step = {
   name: 'cache',
   wanted: ({ config }) => config.disk.cacheBytes !== undefined,
-  async acquire({ state, config, record, paths, request }) {
-    const image = request.imageName;
+  async acquire({ state, config, record, paths, request, account }) {
     leaseCacheDisk(
       {
         state,
         leases: leaseDirectory(state),
-        image,
+        image: request.imageName,
+        account: account.uid,
         bytes: config.disk.cacheBytes ?? 0,
         jobId: record.jobId,
       },
-      (slot) => {
-        record.cache = { image, slot };
+      (disk) => {
+        record.cache = disk;
         writeRecord(paths, record);
       },
     );
@@ -52,6 +52,6 @@ export const cache: Step = {
   async release({ state, record }) {
     // Only the lock: the disk is for the next guest.
     const { cache: disk, jobId } = record;
-    if (disk !== undefined) releaseCacheDisk(leaseDirectory(state), disk.image, disk.slot, jobId);
+    if (disk !== undefined) releaseCacheDisk(leaseDirectory(state), { account: undefined, ...disk }, jobId);
   },
 };

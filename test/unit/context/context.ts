@@ -45,7 +45,7 @@ export const FULL_CONTEXT: GuestContext = {
   extras: {
     disks: ['vda:root', 'vdb:scratch', 'vdc:cache'],
     scratch: '/scratch',
-    cache: '/var/lib/cvmfs',
+    cache: { path: '/var/lib/cvmfs', quotaMebibytes: 44 },
     ready: 'file',
     timeZone: 'Europe/Berlin',
     ntp: ['ntp.example.org'],

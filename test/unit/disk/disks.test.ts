@@ -2,12 +2,15 @@
 import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,12 +18,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   cacheDiskPath,
+  dropIdleCacheDisks,
   leaseCacheDisk,
   listCacheDisks,
   releaseCacheDisk,
 } from '../../../src/guest/disk/cache.ts';
 import { createSparseFile } from '../../../src/guest/disk/scratch.ts';
 import { type Reservation, type SpaceRequest, waitForSpace } from '../../../src/guest/disk/space.ts';
+import { takeLease } from '../../../src/guest/network/lease.ts';
 import { bundleProgram, runAtOnce, WAIT_FOR_START } from '../../support/bundled.ts';
 
 const MIB = 1024 ** 2;
@@ -33,9 +38,12 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(state, { recursive: true, force: true }));
 
-const lease = (jobId: string, bytes = 64 * MIB, image = 'demo') =>
-  leaseCacheDisk({ state, leases, image, bytes, jobId }, () => undefined);
-const disk = (slot: number) => cacheDiskPath(state, 'demo', slot);
+const ALICE = 5001;
+const lease = (jobId: string, bytes = 64 * MIB, image = 'demo', account = ALICE) =>
+  leaseCacheDisk({ state, leases, image, account, bytes, jobId }, () => undefined).slot;
+const release = (slot: number, jobId: string, account = ALICE) =>
+  releaseCacheDisk(leases, { image: 'demo', account, slot }, jobId);
+const disk = (slot: number, account = ALICE) => cacheDiskPath(state, { image: 'demo', account, slot });
 
 describe('createSparseFile', () => {
   it('makes a file of the size that occupies nothing, for root alone', () => {
@@ -53,7 +61,7 @@ describe('createSparseFile', () => {
 describe('leaseCacheDisk', () => {
   it('gives guests that run side by side a disk each, and the next guest the first that is free', () => {
     expect([lease('1.s'), lease('2.s'), lease('3.s')]).toEqual([0, 1, 2]);
-    releaseCacheDisk(leases, 'demo', 1, '2.s');
+    release(1, '2.s');
     expect(lease('4.s')).toBe(1);
     expect(
       listCacheDisks(state, leases)
@@ -64,14 +72,55 @@ describe('leaseCacheDisk', () => {
 
   it('keeps what is on a disk for eight guests one after the other', () => {
     lease('0.s');
-    releaseCacheDisk(leases, 'demo', 0, '0.s');
+    release(0, '0.s');
     execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', disk(0)], { stdio: 'ignore' });
     const before = readFileSync(disk(0));
     for (let guest = 1; guest <= 8; guest++) {
       expect(lease(`${guest}.s`)).toBe(0);
-      releaseCacheDisk(leases, 'demo', 0, `${guest}.s`);
+      release(0, `${guest}.s`);
     }
     expect(readFileSync(disk(0)).equals(before)).toBe(true);
+  });
+
+  it('gives no account a disk that another has had', () => {
+    lease('1.s');
+    release(0, '1.s');
+    const BOB = 5002;
+    expect(lease('2.s', 64 * MIB, 'demo', BOB)).toBe(0);
+    expect(disk(0, BOB)).not.toBe(disk(0));
+    expect(statSync(disk(0, BOB)).blocks).toBe(0);
+    release(0, '2.s', BOB);
+    expect(lease('3.s')).toBe(0);
+  });
+
+  it('removes the disks of older versions, which all accounts had, unless a guest has one still', () => {
+    lease('1.s');
+    const [idle, used] = ['demo-0', 'demo-1'].map((name) => join(state, 'cache', `${name}.raw`));
+    for (const path of [idle, used]) createSparseFile(path ?? '', 64 * MIB);
+    takeLease(leases, 'cache-demo-1', '9.s');
+    lease('2.s');
+    expect([idle, used, disk(0)].map((path) => existsSync(path ?? ''))).toEqual([false, true, true]);
+    releaseCacheDisk(leases, { image: 'demo', account: undefined, slot: 1 }, '9.s');
+    lease('3.s');
+    expect(existsSync(used ?? '')).toBe(false);
+  });
+
+  it('gives up the disks that no guest has, the one unused for longest first, until there is room', () => {
+    for (const [account, time] of [
+      [1, 30],
+      [2, 10],
+      [3, 20],
+    ] as const) {
+      lease(`${account}.s`, 64 * MIB, 'demo', account);
+      release(0, `${account}.s`, account);
+      utimesSync(disk(0, account), time, time);
+    }
+    lease('4.s');
+    let needed = 2;
+    expect(dropIdleCacheDisks(state, leases, () => needed-- <= 0)).toEqual([disk(0, 2), disk(0, 3)]);
+    expect(dropIdleCacheDisks(state, leases, () => false)).toEqual([disk(0, 1)]);
+    expect(existsSync(disk(0))).toBe(true);
+    expect(readdirSync(leases)).toEqual([`cache-demo@${ALICE}-0`]);
   });
 
   it('keeps the disks of images apart', () => {
@@ -94,7 +143,7 @@ describe('leaseCacheDisk', () => {
     ],
   ])('makes a disk anew that %s', (_what, spoil) => {
     lease('1.s');
-    releaseCacheDisk(leases, 'demo', 0, '1.s');
+    release(0, '1.s');
     spoil();
     lease('2.s');
     expect(statSync(disk(0))).toMatchObject({ size: 64 * MIB, blocks: 0 });
@@ -104,7 +153,7 @@ describe('leaseCacheDisk', () => {
 
   it('does not give away a disk that some guest still has, although its lock is gone', async () => {
     lease('1.s');
-    releaseCacheDisk(leases, 'demo', 0, '1.s');
+    release(0, '1.s');
     const guest = spawn('sleep', ['60'], { argv0: `qemu -blockdev filename=${disk(0)}` });
     await new Promise((resolve) => guest.once('spawn', resolve));
     expect(lease('2.s')).toBe(1);
@@ -117,7 +166,7 @@ describe('leaseCacheDisk', () => {
       `${WAIT_FOR_START}
       import { leaseCacheDisk } from './cache.ts';
       const [state, leases, jobId] = process.argv.slice(2);
-      console.log(leaseCacheDisk({ state, leases, image: 'demo', bytes: 65536, jobId }, () => undefined));`,
+      console.log(leaseCacheDisk({ state, leases, image: 'demo', account: 1, bytes: 65536, jobId }, () => {}).slot);`,
       join(import.meta.dirname, '../../../src/guest/disk'),
       program,
     );
@@ -212,6 +261,15 @@ describe('waitForSpace', () => {
     const results = await Promise.allSettled(Array.from({ length: 10 }, (_, index) => ask(index)));
     // 2000 MiB less the floor of 1024 hold three of 300.
     expect(results.filter(({ status }) => status === 'fulfilled').length).toBe(3);
+  });
+
+  it('gives up what nobody needs before it waits', async () => {
+    let free = 0;
+    const makeRoom = (enough: () => boolean) => {
+      while (!enough()) free += 500 * MIB;
+    };
+    await expect(wait({ freeBytes: () => free, makeRoom })).resolves.toBeUndefined();
+    expect(free).toBe(1500 * MIB);
   });
 
   it('starts a job as soon as there is room, within the time that it may wait', async () => {

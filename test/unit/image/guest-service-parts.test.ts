@@ -131,4 +131,16 @@ describe.each(SHELLS)('the guest service under %s', (_name, program = '') => {
       'log: the image knows no time zone Nowhere/Land\n',
     );
   });
+
+  it.each([
+    ['as much as the host says', '14336', '14336'],
+    ['70 % of the disk, where the host has said nothing', '', '7000'],
+  ])('lets CernVM-FS keep %s', (_what, told, quota) => {
+    shell(`cvmfs2() { :; }; load_drivers() { :; }; is_mounted() { :; }; mkdir() { command mkdir -p "$STATE\${2#"$STATE"}"; }
+      df() { echo header; echo '/dev/vdb 10240000 1 2 3% /x'; }
+      VMBATCH_REPOSITORIES=alice.cern.ch VMBATCH_CVMFS_PROXY= VMBATCH_CVMFS_SERVER=
+      VMBATCH_CACHE=/var/lib/cvmfs VMBATCH_CACHE_QUOTA=${told}; mount_repositories`);
+    const text = readFileSync(join(directory, 'etc/cvmfs/default.local'), 'utf8');
+    expect(text).toContain(`CVMFS_QUOTA_LIMIT='${quota}'\n`);
+  });
 });

@@ -34,19 +34,22 @@ describe.runIf(process.getuid?.() === 0)('a guest with', () => {
     expect(leftOn(node, JOB)).toEqual([]);
   });
 
-  it('a cache disk hands it to the next guest, eight times, and two at once have two', async () => {
+  it('a cache disk hands it to the next guest of the account, eight times, and two at once have two', async () => {
     node = await fakeNode('disk: { free_floor: 0 MiB, cache: 64 MiB }');
     for (let guest = 1; guest <= 8; guest++) {
       await node.start(`${guest}.server`);
-      expect(file(`${guest}.server`, 'domainXml')).toContain('/cache/demo-0.raw');
+      expect(file(`${guest}.server`, 'domainXml')).toContain('/cache/demo@65534-0.raw');
       await node.end(`${guest}.server`);
     }
     await node.start('9.server');
     await node.start('10.server');
-    expect(file('10.server', 'domainXml')).toContain('/cache/demo-1.raw');
+    expect(file('10.server', 'domainXml')).toContain('/cache/demo@65534-1.raw');
     await node.end('9.server');
     await node.end('10.server');
-    expect(readdirSync(join(node.config.state, 'cache')).sort()).toEqual(['demo-0.raw', 'demo-1.raw']);
+    expect(readdirSync(join(node.config.state, 'cache')).sort()).toEqual([
+      'demo@65534-0.raw',
+      'demo@65534-1.raw',
+    ]);
     expect(leftOn(node, '10.server')).toEqual([]);
   }, 60_000);
 
