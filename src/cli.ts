@@ -1,10 +1,11 @@
 // The program's door: picks a command and loads only that one. Nothing heavy may be imported here.
-import { FAULT_OUTCOMES, toVmbatchError } from './util/errors.ts';
 
 declare const VMBATCH_VERSION: string;
 
 interface Command {
   load: () => Promise<{ main: (argv: string[]) => Promise<number> }>;
+  /** It works with what is root's alone; where that is a matter of its arguments, whether it is with these. */
+  needsRoot?: true | ((argv: readonly string[]) => boolean);
   /** One line for --help. */
   about: string;
 }
@@ -28,6 +29,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   check: {
     load: () => import('./commands/check.ts'),
+    needsRoot: ([what]) => what === 'node',
     about: 'CE and node: say what is wrong with the set-up (check ce, check node)',
   },
   prologue: {
@@ -52,30 +54,37 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   ssh: {
     load: () => import('./commands/ssh.ts'),
+    needsRoot: true,
     about: 'node: log in to the guest of a job',
   },
   console: {
     load: () => import('./commands/console.ts'),
+    needsRoot: true,
     about: 'node: print what the guest of a job said on its console',
   },
   release: {
     load: () => import('./commands/release.ts'),
+    needsRoot: true,
     about: 'node: remove guests that were kept of failed jobs',
   },
   reap: {
     load: () => import('./commands/reap.ts'),
+    needsRoot: true,
     about: 'node: remove what jobs have left that are gone (a timer calls it, and every epilogue)',
   },
   node: {
     load: () => import('./commands/node.ts'),
+    needsRoot: true,
     about: 'node: take it out of service or back, test it (node status, enable, disable, self-test, health)',
   },
   hooks: {
     load: () => import('./commands/hooks.ts'),
+    needsRoot: true,
     about: 'node: put prologue, epilogue and job starter in place for the mom',
   },
   image: {
     load: () => import('./commands/image.ts'),
+    needsRoot: ([what]) => what !== 'build-demo' && what !== 'verify',
     about: 'node: the catalogue of template images (list, add, verify, prepare, remove, build-demo)',
   },
 };
@@ -109,15 +118,26 @@ async function start(argv: string[]): Promise<number> {
   }
   const command = COMMANDS[name];
   if (command === undefined) return 2;
+  if (needsRoot(command, rest)) (await import('./util/report.ts')).requireRoot(name);
   return (await command.load()).main(rest);
+}
+
+function needsRoot({ needsRoot: needs }: Command, argv: readonly string[]): boolean {
+  if (needs === undefined || process.geteuid?.() === 0) return false;
+  const isHelp = argv.length === 0 || argv.some((word) => word === '--help' || word === '-h');
+  return !isHelp && (needs === true || needs(argv));
 }
 
 /** Tells the reader what failed, and gives the exit code that goes with it. */
 async function explain(thrown: unknown): Promise<number> {
-  const error = toVmbatchError(thrown);
-  const { reportError } = await import('./util/report.ts');
-  process.stderr.write(`${reportError(error)}\n`);
-  return FAULT_OUTCOMES[error.fault].commandExit;
+  const [name = '', what] = process.argv.slice(2);
+  const isOnCe = (COMMANDS[name]?.about ?? '').startsWith('CE:') || (name === 'check' && what === 'ce');
+  try {
+    return (await import('./util/report.ts')).explain(thrown, isOnCe ? 'site' : 'node');
+  } catch {
+    process.stderr.write(`vmbatch: ${thrown}\nvmbatch: what to do: copy the dist folder as a whole\n`);
+    return 3;
+  }
 }
 
 start(process.argv.slice(2))

@@ -64,7 +64,7 @@ async function qdelPatiently(jobId: string, torque: Torque, clock: Clock): Promi
 /** What cancel says when it fails. Whatever a failure means elsewhere, here it is no fault of the grid job; only what nobody
  * foresaw stays a bug. */
 export function cancelFault(thrown: unknown): VmbatchError {
-  const error = toVmbatchError(thrown);
+  const error = toVmbatchError(thrown, 'site');
   if (error.code === 'unexpected') return error;
   const { code, message, hint, cause } = error;
   const later =

@@ -54,7 +54,7 @@ export async function finishJobs(
   try {
     results = asUser(first.account, () => jobs.map((job) => recordEnd(job, directory)));
   } catch (error) {
-    results = jobs.map(() => ({ result: 'failed', problem: toVmbatchError(error).message }));
+    results = jobs.map(() => ({ result: 'failed', problem: toVmbatchError(error, 'site').message }));
   }
   const files = jobs.flatMap((job, index) => {
     const result = results[index];
@@ -97,7 +97,7 @@ function recordEnd(job: EndedJob, directory: ControlDirectory): Finished {
     try {
       return work();
     } catch (error) {
-      const { message, cause } = toVmbatchError(error);
+      const { message, cause } = toVmbatchError(error, 'site');
       problems.push(message);
       passing ||= PASSING.has(errnoOf(cause) ?? '');
       return undefined;

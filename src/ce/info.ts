@@ -75,7 +75,7 @@ export async function information(
     try {
       return await work;
     } catch (error) {
-      problems.push(toVmbatchError(error).message);
+      problems.push(toVmbatchError(error, 'site').message);
       return otherwise();
     }
   };

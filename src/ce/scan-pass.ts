@@ -107,7 +107,7 @@ export class Scanner {
     const reported = await this.#report();
     await this.#kicks.send();
     this.#questions ??= this.#askTorque(false)
-      .catch((error: unknown) => this.#complain('questions', toVmbatchError(error).message))
+      .catch((error: unknown) => this.#complain('questions', toVmbatchError(error, 'site').message))
       .finally(() => {
         this.#questions = undefined;
       });
@@ -156,7 +156,7 @@ export class Scanner {
         this.#absentees[at]?.add(left);
         this.#kicks.add(watch.directory, reported);
       } catch (error) {
-        this.#complain(path, `${path}: ${toVmbatchError(error).message}`);
+        this.#complain(path, `${path}: ${toVmbatchError(error, 'site').message}`);
       }
       this.#perflog.writeSystem(path);
     }

@@ -130,7 +130,7 @@ function confirm(
     return { job, ended };
   } catch (error) {
     suspects.fail(localId);
-    complain(gridId, `job ${gridId}: ${toVmbatchError(error).message}`);
+    complain(gridId, `job ${gridId}: ${toVmbatchError(error, 'site').message}`);
     return undefined;
   }
 }

@@ -88,7 +88,7 @@ export class Saving {
         absentees.dirty = false;
         this.#complain(about, undefined);
       } catch (error) {
-        this.#complain(about, `${path}: the state cannot be saved: ${toVmbatchError(error).message}`);
+        this.#complain(about, `${path}: the state cannot be saved: ${toVmbatchError(error, 'site').message}`);
       }
     }
     this.#savedLog = mark;

@@ -144,7 +144,7 @@ export class EndSources {
       this.#comparedAt = Date.now();
       return true;
     } catch (error) {
-      if (!this.#signal.aborted) this.#complain('qstat', toVmbatchError(error).message);
+      if (!this.#signal.aborted) this.#complain('qstat', toVmbatchError(error, 'site').message);
       this.#failedAt = Date.now();
       // The disk for temporary files may be full; the next answer comes through a pipe.
       this.#viaFiles = false;
@@ -204,7 +204,7 @@ export class EndSources {
       for (const id of unknown) answers.unknown.add(id);
       return undefined;
     } catch (error) {
-      return toVmbatchError(error);
+      return toVmbatchError(error, 'site');
     }
   }
 }

@@ -196,7 +196,7 @@ export class WatchList {
     } catch (error) {
       this.#complain(
         'leftovers',
-        `${this.directory.path}: ${errnoOf(error) ?? toVmbatchError(error).message}`,
+        `${this.directory.path}: ${errnoOf(error) ?? toVmbatchError(error, 'site').message}`,
       );
       return [];
     }
@@ -210,7 +210,7 @@ export class WatchList {
       if (local === undefined || localId === undefined) return undefined;
       return { gridId, localId, uid: local.uid, gid: local.gid };
     } catch (error) {
-      const why = errnoOf(error) ?? toVmbatchError(error).message;
+      const why = errnoOf(error) ?? toVmbatchError(error, 'site').message;
       this.#complain(gridId, `job ${gridId}: its files in ${this.directory.path} cannot be read (${why})`);
       return undefined;
     }

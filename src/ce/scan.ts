@@ -28,7 +28,7 @@ export async function scan(options: ScanOptions): Promise<void> {
       complaint = '';
     } catch (error) {
       // Jobs that end must be reported after a slip of ours as well, if not in this pass.
-      const { message, stack = '' } = toVmbatchError(error);
+      const { message, stack = '' } = toVmbatchError(error, 'site');
       if (complaint !== message) options.log(`a pass failed: ${message} ${stack}`);
       complaint = message;
     }

@@ -16,7 +16,7 @@ const HELP = `usage: vmbatch check ce [--config FILE] [--json]
 ce: looks at the set-up of this CE: arc.conf, the links in ARC's data directory, TORQUE, directories.
 node: looks at the set-up of this worker node: node file, libvirt, images, network, share, the site's scripts and
 templates (by making what a guest of each image would get), hooks.
-Takes seconds, changes nothing. As root it sees everything; else it says what it could not see.
+Takes seconds, changes nothing. On a node only root can look; on a CE who is not root is told what could not be seen.
 
   --config FILE   ce: arc.conf, or the file that A-REX makes of it. Default: $ARC_CONFIG, else /etc/arc.conf
                   node: the node file. Default: ${DEFAULT_NODE_FILE}

@@ -11,6 +11,7 @@ import { parseEpilogueArguments } from '../torque/hook-arguments.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
 import { type Log, NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
+import { requireRoot } from '../util/root.ts';
 import { run } from '../util/run.ts';
 
 const HELP = `usage: vmbatch epilogue [--config FILE] [--state DIR]
@@ -29,6 +30,7 @@ export async function main(argv: string[]): Promise<number> {
     return 0;
   }
   exitUnlessDecided(FAULT_OUTCOMES.node.commandExit);
+  requireRoot('epilogue');
   const { configFile, state, rest, peer } = takeHookOptions(argv);
   const given = parseEpilogueArguments(rest);
   const hook = peer === undefined ? given : { ...given, jobId: peerJobId(given.jobId, parseRank(peer.rank)) };

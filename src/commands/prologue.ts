@@ -21,6 +21,7 @@ import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts'
 import { readForeignFile } from '../util/files.ts';
 import { NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
+import { requireRoot } from '../util/root.ts';
 import { run } from '../util/run.ts';
 
 /** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
@@ -48,6 +49,7 @@ export async function main(argv: string[]): Promise<number> {
     over.abort(new VmbatchError({ fault: 'job', code, message }));
   });
   try {
+    requireRoot('prologue');
     const { configFile, state, rest, peer } = takeHookOptions(argv);
     const given = parsePrologueArguments(rest);
     const isPeer = peer?.isStart === false;

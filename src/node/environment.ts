@@ -52,7 +52,7 @@ export async function openNodeLog(directory: string, jobId: string): Promise<Log
     mkdirSync(directory, { recursive: true, mode: 0o750 });
     return await openLog(directory, jobId);
   } catch (error) {
-    process.stderr.write(`vmbatch: no log in ${directory}: ${toVmbatchError(error).message}\n`);
+    process.stderr.write(`vmbatch: no log in ${directory}: ${toVmbatchError(error, 'node').message}\n`);
     return NO_LOG;
   }
 }

@@ -108,7 +108,7 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     return { exitCode: end.exitCode, diedOf: died === undefined ? undefined : `SIG${died}` };
   } catch (thrown) {
     session?.abandon();
-    const error = toVmbatchError(thrown);
+    const error = toVmbatchError(thrown, 'node');
     options.stderr.write(`${formatError(error)}\n`);
     leave({ fault: error.fault, code: error.code, message: error.message.slice(0, 1000) });
     return { exitCode: FAULT_OUTCOMES[error.fault].starterExit, diedOf: undefined };

@@ -85,22 +85,47 @@ export const FAULT_OUTCOMES: Readonly<Record<Fault, FaultOutcome>> = {
   },
 };
 
-/** Any thrown value as a VmbatchError. What we did not throw on purpose is a `bug` and keeps its stack; but a
- * system call that failed (no space, no permission) is the fault of `machine`, where that is given. */
-export function toVmbatchError(thrown: unknown, machine?: Fault): VmbatchError {
+/** Numbers of system errors that only a slip of ours can cause. */
+const OUR_ERRNOS = new Set(['EBADF', 'EFAULT']);
+
+/** What to do about a system call that failed. */
+const ERRNO_HINTS: Readonly<Record<string, string>> = {
+  EACCES: 'look at owner and mode of that path, and of each folder above it',
+  EPERM:
+    'look at owner and mode of that path, and whether it is protected (lsattr) or on a share with root_squash',
+  ENOENT: 'is that path right, and is what it lies on mounted?',
+  ENOTDIR: 'a folder of that path is a file: move it away, or correct the path',
+  ENOSPC: 'make room on that disk (df, df -i)',
+  EDQUOT: 'make room, or raise the quota',
+  EROFS:
+    'mount that file system so that it can be written; if it was, the kernel log says why it is not (dmesg)',
+  EIO: 'the disk or the share fails: see the kernel log (dmesg)',
+  ESTALE: 'mount the share again',
+  EMFILE: 'raise the limit of open files (ulimit -n)',
+  ENFILE: 'too many files are open on this machine (sysctl fs.file-max)',
+  ENOMEM: 'this machine has no memory left',
+};
+
+/** Any thrown value as a VmbatchError. A system call that failed (no space, no permission) is the fault of `machine`; what else
+ * we did not throw on purpose is a `bug` and keeps its stack. */
+export function toVmbatchError(thrown: unknown, machine: 'node' | 'site'): VmbatchError {
   // By name as well: each command is a bundle of its own, with its own copy of the class.
   if (thrown instanceof Error && thrown.name === 'VmbatchError') return thrown as VmbatchError;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  if (
-    machine !== undefined &&
-    thrown instanceof Error &&
-    errnoOf(thrown) !== undefined &&
-    'syscall' in thrown
-  )
+  const errno = errnoOf(thrown);
+  if (errno === 'MODULE_NOT_FOUND' || errno === 'ERR_MODULE_NOT_FOUND')
     return new VmbatchError({
       fault: machine,
-      code: errnoOf(thrown) === 'ENOSPC' ? 'disk-full' : 'system-call',
+      code: 'installation-incomplete',
+      message: `a part of vmbatch is missing, or may not be read: ${message.split('\n')[0]}`,
+      hint: 'copy the dist folder as a whole, for everybody to read',
+    });
+  if (errno !== undefined && !OUR_ERRNOS.has(errno) && thrown instanceof Error && 'syscall' in thrown)
+    return new VmbatchError({
+      fault: machine,
+      code: errno === 'ENOSPC' || errno === 'EDQUOT' ? 'disk-full' : 'system-call',
       message: `a system call failed: ${message}`,
+      hint: ERRNO_HINTS[errno],
       cause: thrown,
     });
   const error = new VmbatchError({

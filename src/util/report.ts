@@ -3,7 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import { dirname, join } from 'node:path';
-import { formatError, toVmbatchError, type VmbatchError } from './errors.ts';
+import { FAULT_OUTCOMES, formatError, toVmbatchError, type VmbatchError } from './errors.ts';
+
+export { requireRoot } from './root.ts';
 
 /** What the reader of an error sees; a bug comes with its stack. */
 export function reportError(error: VmbatchError): string {
@@ -11,12 +13,21 @@ export function reportError(error: VmbatchError): string {
   return error.fault === 'bug' && error.stack !== undefined ? `${said}\n${mapStack(error.stack)}` : said;
 }
 
+/** Tells whoever gave a command why it failed.
+ * @param machine whose fault a failed system call is
+ * @returns the command's exit code */
+export function explain(thrown: unknown, machine: 'node' | 'site'): number {
+  const error = toVmbatchError(thrown, machine);
+  process.stderr.write(`${reportError(error)}\n`);
+  return FAULT_OUTCOMES[error.fault].commandExit;
+}
+
 /** What nobody catches, and an end that nobody decided on, must not become an exit code that means something
  * else to the mom: Node's own would be 1 and 0. */
 export function exitUnlessDecided(code: number): void {
   process.exitCode = code;
   process.on('uncaughtException', (thrown) => {
-    process.stderr.write(`${reportError(toVmbatchError(thrown))}\n`);
+    process.stderr.write(`${reportError(toVmbatchError(thrown, 'node'))}\n`);
     process.exit(code);
   });
 }

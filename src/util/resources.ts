@@ -7,15 +7,15 @@ import { VmbatchError } from './errors.ts';
 const ROOTS = [join(import.meta.dirname, '..'), join(import.meta.dirname, '..', '..')];
 
 /** The absolute path of a shipped file or folder, such as `templates/domain.xml.ejs`.
- * @throws VmbatchError `bug` if the installation is incomplete. */
+ * @throws VmbatchError `node` if the installation is incomplete. */
 export function resourcePath(relative: string): string {
   for (const root of ROOTS) {
     const path = join(root, relative);
     if (existsSync(path)) return path;
   }
   throw new VmbatchError({
-    fault: 'bug',
-    code: 'resource-missing',
+    fault: 'node',
+    code: 'installation-incomplete',
     message: `the installation lacks ${relative} (looked below ${ROOTS.join(' and ')})`,
     hint: 'copy the dist folder as a whole',
   });

@@ -167,9 +167,20 @@ export async function logOfAStart(node: NodeGround): Promise<Sight> {
 
 /** What a command says to an admin: on stderr, else on stdout. */
 export function says(...words: readonly string[]): (node: NodeGround) => Promise<Sight> {
-  return async (node) => {
-    const given = words.includes('--config') ? [] : ['--config', node.at('node.yaml')];
-    const { stdout, stderr, exitCode } = await node.vmbatch([...words, ...given]);
-    return { where: words.slice(0, 2).join(' '), text: stderr.trim() || stdout, exit: exitCode };
-  };
+  return (node) => said(node, words);
+}
+
+/** The same, where somebody who is not root gives the command. */
+export function saysToUser(...words: readonly string[]): (node: NodeGround) => Promise<Sight> {
+  return (node) => said(node, words, NOBODY);
+}
+
+async function said(
+  node: NodeGround,
+  words: readonly string[],
+  as?: { uid: number; gid: number },
+): Promise<Sight> {
+  const given = words.includes('--config') ? [] : ['--config', node.at('node.yaml')];
+  const { stdout, stderr, exitCode } = await node.vmbatch([...words, ...given], as);
+  return { where: words.slice(0, 2).join(' '), text: stderr.trim() || stdout, exit: exitCode };
 }

@@ -32,7 +32,7 @@ export async function runProgram(
     problem =
       error instanceof UsageError
         ? `vmbatch: ${error.message}\n${help.split('\n')[0]}`
-        : formatError(toVmbatchError(error));
+        : formatError(toVmbatchError(error, 'node'));
   }
   if (signal.reason instanceof Interruption) {
     // Whatever failed, failed because of that.

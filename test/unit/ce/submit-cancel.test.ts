@@ -55,7 +55,7 @@ async function call(main: typeof submitMain | typeof cancelMain, ...operands: st
     const code = await main(['--config', conf, ...operands], log);
     return { code, said };
   } catch (thrown) {
-    const error = toVmbatchError(thrown);
+    const error = toVmbatchError(thrown, 'site');
     return { code: FAULT_OUTCOMES[error.fault].commandExit, said: said + formatError(error) };
   }
 }

@@ -23,7 +23,7 @@ describe('reportError', () => {
       const { stderr } = spawnSync(process.execPath, [bundle], { encoding: 'utf8' });
       const thrown = new TypeError('x is undefined');
       thrown.stack = stderr.slice(stderr.indexOf('TypeError'));
-      expect(reportError(toVmbatchError(thrown))).toMatch(/\(src\/broken\.ts:4:\d+\)/);
+      expect(reportError(toVmbatchError(thrown, 'node'))).toMatch(/\(src\/broken\.ts:4:\d+\)/);
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -43,19 +43,42 @@ describe('reportError', () => {
 });
 
 describe('toVmbatchError', () => {
-  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
-    code: 'ENOSPC',
-    syscall: 'write',
+  it.each(['ENOSPC', 'EDQUOT', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'EROFS', 'EIO', 'ESTALE', 'EMFILE'])(
+    "takes a system call that failed with %s for the machine's fault, and says what to do",
+    (code) => {
+      const thrown = Object.assign(new Error(`${code}: some words, open '/x'`), { code, syscall: 'open' });
+      for (const machine of ['node', 'site'] as const) {
+        const error = toVmbatchError(thrown, machine);
+        expect(error).toMatchObject({
+          fault: machine,
+          code: ['ENOSPC', 'EDQUOT'].includes(code) ? 'disk-full' : 'system-call',
+        });
+        expect(formatError(error)).toMatch(/\/x.*\nvmbatch: what to do: ./);
+      }
+    },
+  );
+
+  it('takes a part of the program that is not there for an installation that is incomplete', () => {
+    const thrown = Object.assign(new Error("Cannot find module './lib/x.cjs'\nRequire stack:\n- /y"), {
+      code: 'MODULE_NOT_FOUND',
+    });
+    expect(formatError(toVmbatchError(thrown, 'node')).split('\n')[0]).toBe(
+      "vmbatch: node fault: a part of vmbatch is missing, or may not be read: Cannot find module './lib/x.cjs' " +
+        '[installation-incomplete]',
+    );
   });
 
-  it("takes a failed system call for the machine's fault where it is told whose machine it is", () => {
-    expect(toVmbatchError(full, 'node')).toMatchObject({ fault: 'node', code: 'disk-full' });
-    expect(toVmbatchError(full)).toMatchObject({ fault: 'bug' });
+  it('takes only what no set-up can cause for a bug', () => {
+    const closed = Object.assign(new Error('EBADF: bad file descriptor, read'), {
+      code: 'EBADF',
+      syscall: 'read',
+    });
+    expect(toVmbatchError(closed, 'node')).toMatchObject({ fault: 'bug' });
     expect(toVmbatchError(new TypeError('x is undefined'), 'node')).toMatchObject({ fault: 'bug' });
   });
 
   it('knows an error of another bundle by its name', () => {
     const foreign = Object.assign(new Error('theirs'), { name: 'VmbatchError', fault: 'job', code: 'x' });
-    expect(formatError(toVmbatchError(foreign))).toBe('vmbatch: job fault: theirs [x]');
+    expect(formatError(toVmbatchError(foreign, 'site'))).toBe('vmbatch: job fault: theirs [x]');
   });
 });
