@@ -113,20 +113,38 @@ const templates = readdirSync(join(root, 'templates'))
   .filter((name) => name.endsWith('.ejs'))
   .map((name) => name.slice(0, -4));
 
-/** Puts the compiled templates in the place of the module that compiles them. All of them: together they are smaller than
- * one more file costs. */
-const compiledTemplates = {
+/** Puts the compiled templates in the place of the module that compiles them: together they are smaller than one more file costs.
+ * @param wanted which of them */
+const compiledTemplates = (wanted) => ({
   name: 'compiled-templates',
   setup(builder) {
     builder.onResolve({ filter: /\/template-source\.ts$/ }, () => ({ path: 'all', namespace: 'templates' }));
     builder.onLoad({ filter: /.*/, namespace: 'templates' }, () => ({
       contents: `
-        const TEMPLATES = {${templates.map((name) => `'${name}': ${compileTemplate(join(root, `templates/${name}.ejs`))}`).join(',\n')}};
+        const TEMPLATES = {${templates
+          .filter(wanted)
+          .map((name) => `'${name}': ${compileTemplate(join(root, `templates/${name}.ejs`))}`)
+          .join(',\n')}};
         export const loadTemplate = (name) => Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name] : undefined;
       `,
     }));
   },
-};
+});
+
+/** Of the commands that are started most often, what they need and no more. Others get all. */
+const TEMPLATES_OF = { submit: /^(batch-script|stage-zero)/ };
+
+const buildCommands = (files, wanted) =>
+  build({
+    ...common,
+    entryPoints: files.map((name) => join('src/commands', name)),
+    entryNames: '[name]',
+    outdir: join(out, 'lib'),
+    outExtension: { '.js': '.cjs' },
+    sourcemap: 'external',
+    minify: true,
+    plugins: [chunks('./'), compiledTemplates(wanted)],
+  });
 
 const commands = readdirSync(join(root, 'src/commands')).filter((name) => name.endsWith('.ts'));
 const results = await Promise.all([
@@ -141,16 +159,13 @@ const results = await Promise.all([
     banner: { js: '#!/usr/bin/env node' },
     plugins: [compiledChunks, chunks('./lib/')],
   }),
-  build({
-    ...common,
-    entryPoints: [...commands.map((name) => `src/commands/${name}`), 'src/util/report.ts'],
-    entryNames: '[name]',
-    outdir: join(out, 'lib'),
-    outExtension: { '.js': '.cjs' },
-    sourcemap: 'external',
-    minify: true,
-    plugins: [chunks('./'), compiledTemplates],
-  }),
+  buildCommands(
+    [...commands.filter((name) => !Object.hasOwn(TEMPLATES_OF, name.slice(0, -3))), '../util/report.ts'],
+    () => true,
+  ),
+  ...Object.entries(TEMPLATES_OF).map(([name, wanted]) =>
+    buildCommands([`${name}.ts`], (template) => wanted.test(template)),
+  ),
   build({
     ...common,
     entryPoints: Object.fromEntries(LIBRARIES.map((name) => [name, `vendor:${name}`])),

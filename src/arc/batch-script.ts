@@ -6,6 +6,7 @@ import { imageOf, type Staging, scriptHead, slotsOf } from './batch-script-direc
 import { type ArcConfiguration, initialVariables, type QueueConfiguration } from './configuration.ts';
 import type { Grami } from './grami.ts';
 import type { RuntimeEnvironment, RuntimeVariables } from './runtime-environments.ts';
+import type { Complaint } from './stage-zero.ts';
 import { encodeBytes, showBytes } from './text.ts';
 
 /** What a site's configuration adds to a job. */
@@ -42,12 +43,14 @@ const SHELL_OWN = new Set(
  * Unlike there, the job ends with a whole `.diag` and its files in the session directory whatever fails.
  * @param runtimes in the order in which they run
  * @param variables as stage 0 left them; what is not among them is as `initialVariables` has it
+ * @param complaints of stage 0, which the scan tells the CE's administrator when the job is over
  * @throws VmbatchError `job` for what cannot be handed on or is not allowed, `site` for paths and names that TORQUE cannot take */
 export function buildBatchScript(
   grami: Grami,
   configuration: ScriptConfiguration,
   runtimes: readonly RuntimeEnvironment[] = [],
   variables: RuntimeVariables = new Map(),
+  complaints: readonly Complaint[] = [],
 ): string {
   const queue = grami.queue ?? configuration.defaultQueue;
   const limits = configuration.queue(queue);
@@ -107,6 +110,9 @@ export function buildBatchScript(
         options,
         text: shellText(name, `${parameters ?? ''}\n${script ?? ''}\n`),
       })),
+      complaint: complaints
+        .map(({ name, said }) => (name === '' ? '' : `${name}: `) + encodeBytes(said))
+        .join('; '),
       runtimeNames: runtimes.map(({ name }) => `${name};`).join(''),
       exported: exported.map(({ name, value }) => `${name}=${value}`),
       passed: passed.map(({ name, value }) => `${name}=${value}`),

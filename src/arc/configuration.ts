@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
+import { configVariables } from './arc-shell.ts';
 import { type QueueOptions, readCustomOptions } from './custom-options.ts';
 import { type Option, parseBlocks, type Report, refuseOption } from './ini.ts';
 import type { RuntimeVariables } from './runtime-environments.ts';
@@ -46,6 +47,8 @@ export interface ArcConfiguration {
   queues: string[];
   /** What holds for jobs of a queue; of one without a block, or undefined, what holds for all. */
   queue: (name: string | undefined) => QueueConfiguration;
+  /** What ARC's scripts have of this file as `CONFIG_*` variables, for a job of a queue. Byte strings. */
+  configVariables: (queue: string | undefined) => RuntimeVariables;
 }
 
 /** What holds for the jobs of a queue: its `[queue:NAME]` block, then `[lrms]`; its line in `[custom:vmbatch]`, then
@@ -216,6 +219,7 @@ export function parseArcConfiguration(text: string, file: string, report = raise
     perflogDirectory: perflog ? (path('common', 'perflogdir') ?? '/var/log/arc/perfdata') : undefined,
     submitPatienceMs: custom.submitPatienceMs ?? DEFAULT_PATIENCE_MS,
     queues,
+    configVariables: (queue) => configVariables(blocks, queue),
     queue: (name) => {
       const own = name === undefined ? undefined : ofQueues.get(name);
       const options: QueueOptions = {

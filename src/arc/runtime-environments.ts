@@ -1,8 +1,9 @@
 // Runtime environments (RTEs): what a job asks for and what the site adds, with the shell text that belongs to each.
-import { type Dirent, readdirSync, realpathSync, statSync } from 'node:fs';
+import { type Dirent, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
+import { shellQuote } from '../util/quote.ts';
 import type { Grami } from './grami.ts';
 import { decodeBytes, encodeBytes, showBytes } from './text.ts';
 
@@ -14,7 +15,8 @@ export interface RuntimeEnvironment {
   options: readonly string[];
   /** The script; undefined if it is empty: then it counts, and there is nothing to run. */
   script: string | undefined;
-  /** `rte/params/NAME`: shell assignments that come before the script; undefined if there are none. */
+  /** `rte/params/NAME` and what ARC adds for one of its community: shell assignments that come before the script; undefined if
+   * there are none. */
   parameters: string | undefined;
 }
 
@@ -56,10 +58,22 @@ export function resolveRuntimes(
       readText(join(folder, 'default', decodeBytes(name)), SCRIPT_MAX_BYTES, name);
     if (script === undefined)
       throw missing(name, 'it is missing, its link leads nowhere, or it is not enabled');
-    const parameters = readText(join(folder, 'params', decodeBytes(name)), PARAMETERS_MAX_BYTES, name);
-    return { name, options, script: script === '' ? undefined : script, parameters };
+    const parametersFile = join(folder, 'params', decodeBytes(name));
+    const parameters = readText(parametersFile, PARAMETERS_MAX_BYTES, name);
+    return {
+      name,
+      options,
+      script: script === '' ? undefined : script,
+      parameters: existsSync(`${parametersFile}.community`)
+        ? `${parameters ?? ''}\n${communitySoftware(name)}`
+        : parameters,
+    };
   });
 }
+
+/** Where stage 0 has put the software of a runtime environment that was deployed with `arcctl rte community`. */
+const communitySoftware = (name: string) =>
+  `RUNTIME_JOB_SWDIR="\${RUNTIME_JOB_DIR}/_software"/${shellQuote(name)}\n`;
 
 /** Whether a name stays below `rte/`: words with slashes between them, none of them `.` or `..`. */
 export function isRuntimeName(name: string): boolean {

@@ -34,13 +34,20 @@ export interface ShellEnd {
   printedTooMuch: boolean;
   /** Why the shell could not run or be understood. */
   problem: string | undefined;
-  /** The end of what was printed; byte string. */
+  /** What was printed: first by the shell itself, where it says something, then by each runtime environment that ran. */
+  said: Said[];
+}
+
+/** Byte strings; of what is too long, the beginning and the end. */
+interface Said {
+  /** Of the runtime environment; empty for the shell. */
+  name: string;
+  stdout: string;
   stderr: string;
 }
 
 /** What scripts print beyond this does not get into the log. */
 const LOG_MAX_BYTES = 1024 * 1024;
-const STDERR_TAIL_BYTES = 4096;
 /** All variables of a shell, quoted; a grami file has at most 8 MiB. */
 const RECORDS_MAX_BYTES = 64 * 1024 * 1024;
 /** Scripts that print more are ended, before they fill the disk. */
@@ -54,29 +61,50 @@ export async function runStageZeroShell(options: ShellOptions): Promise<ShellEnd
   const empty = new Uint8Array();
   return await withUnlinkedFile(options.script, (script) =>
     withUnlinkedFile(empty, (records) =>
-      withUnlinkedFile(empty, async (printed) => {
-        const end: ShellEnd = {
-          ...{ values: undefined, running: undefined, missing: false, code: undefined, exitCode: undefined },
-          ...{ signal: undefined, timedOut: false, printedTooMuch: false, problem: undefined, stderr: '' },
-        };
-        await follow(options, { script, records, printed }, end);
-        const { size } = fstatSync(printed);
-        if (size > 0) {
-          options.log(readAt(printed, 0, Math.min(size, LOG_MAX_BYTES)));
-          end.stderr = readAt(printed, Math.max(0, size - STDERR_TAIL_BYTES), size).toString('latin1');
-        }
-        readRecords(records, options.wanted, end);
-        return end;
-      }),
+      withUnlinkedFile(empty, (stdout) =>
+        withUnlinkedFile(empty, async (stderr) => {
+          const end: ShellEnd = {
+            ...{
+              values: undefined,
+              running: undefined,
+              missing: false,
+              code: undefined,
+              exitCode: undefined,
+            },
+            ...{ signal: undefined, timedOut: false, printedTooMuch: false, problem: undefined, said: [] },
+          };
+          await follow(options, { script, records, stdout, stderr }, end);
+          const names = readRecords(records, options.wanted, end);
+          const [out, err] = [printed(stdout), printed(stderr)];
+          for (const [index, name] of ['', ...names].entries())
+            end.said.push({ name, stdout: out[index] ?? '', stderr: err[index] ?? '' });
+          const log = end.said.map((part) => part.stdout + part.stderr).join('');
+          if (log !== '') options.log(Buffer.from(log.slice(0, LOG_MAX_BYTES), 'latin1'));
+          return end;
+        }),
+      ),
     ),
   );
+}
+
+/** What the shell prints between one runtime environment and the next. */
+const NEXT = '\0vmbatch\0';
+
+/** What the shell printed, then what each runtime environment did. */
+function printed(fd: number): string[] {
+  const { size } = fstatSync(fd);
+  const half = LOG_MAX_BYTES / 2;
+  const head = readAt(fd, 0, half).toString('latin1');
+  const tail = readAt(fd, Math.max(half, size - half), size).toString('latin1');
+  return (head + tail).split(NEXT);
 }
 
 /** Open files. */
 interface Files {
   script: number;
   records: number;
-  printed: number;
+  stdout: number;
+  stderr: number;
 }
 
 /** Starts the shell and waits for its end. */
@@ -85,7 +113,7 @@ function follow(options: ShellOptions, files: Files, end: ShellEnd): Promise<voi
   const child = spawn(program, [...shellOptions, '/dev/fd/4'], {
     // A group of its own, so that what the scripts start can be ended with them.
     detached: true,
-    stdio: ['ignore', 'ignore', files.printed, files.records, files.script],
+    stdio: ['ignore', files.stdout, files.stderr, files.records, files.script],
     env: options.environment,
   });
   const kill = () => {
@@ -101,7 +129,8 @@ function follow(options: ShellOptions, files: Files, end: ShellEnd): Promise<voi
   }, options.timeoutMs);
   const looking = setInterval(() => {
     if (
-      fstatSync(files.printed).size <= PRINTED_MAX_BYTES &&
+      fstatSync(files.stdout).size <= PRINTED_MAX_BYTES &&
+      fstatSync(files.stderr).size <= PRINTED_MAX_BYTES &&
       fstatSync(files.records).size <= RECORDS_MAX_BYTES
     )
       return;
@@ -134,18 +163,22 @@ function follow(options: ShellOptions, files: Files, end: ShellEnd): Promise<voi
   });
 }
 
-/** `begin=NAME`, `missing=` or `failed=CODE`, at the end `variables=` with the shell's list. */
-function readRecords(fd: number, wanted: (name: string) => boolean, end: ShellEnd): void {
+/** `begin=NAME`, `missing=` or `failed=CODE`, at the end `variables=` with the shell's list.
+ * @returns the names of those that ran */
+function readRecords(fd: number, wanted: (name: string) => boolean, end: ShellEnd): string[] {
+  const names: string[] = [];
   const { size } = fstatSync(fd);
   if (size > RECORDS_MAX_BYTES) end.problem ??= 'its variables are too large';
-  if (end.problem !== undefined) return;
+  if (end.problem !== undefined) return names;
   const records = readAt(fd, 0, size).toString('latin1').split('\0');
   // What stands behind the last NUL is not complete.
   for (const record of records.slice(0, -1)) {
     const equals = record.indexOf('=');
     const [key, value] = [record.slice(0, equals), record.slice(equals + 1)];
-    if (key === 'begin') end.running = value === '' ? undefined : value;
-    else if (key === 'missing') end.missing = true;
+    if (key === 'begin') {
+      end.running = value === '' ? undefined : value;
+      if (value !== '') names.push(value);
+    } else if (key === 'missing') end.missing = true;
     else if (key === 'failed') end.code = Number(value);
     else if (key === 'variables') {
       try {
@@ -155,4 +188,5 @@ function readRecords(fd: number, wanted: (name: string) => boolean, end: ShellEn
       }
     }
   }
+  return names;
 }

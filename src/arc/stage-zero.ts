@@ -1,11 +1,13 @@
 // Stage 0 of runtime environments: shell text of the site's that runs on the CE and may change what is known of the job.
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { VmbatchError } from '../util/errors.ts';
 import { renderTemplate } from '../util/template.ts';
+import { arcVariables, isNested } from './arc-shell.ts';
 import { type Grami, parseGramiValues } from './grami.ts';
 import { isRuntimeName, type RuntimeEnvironment, type RuntimeVariables } from './runtime-environments.ts';
 import { PRINTED_MAX_BYTES, runStageZeroShell, type ShellEnd } from './stage-zero-shell.ts';
-import { decodeBytes, encodeBytes, showBytes } from './text.ts';
+import { decodeBytes, showBytes } from './text.ts';
 
 /** What is needed for stage 0. */
 export interface StageZero {
@@ -16,40 +18,63 @@ export interface StageZero {
   runtimes: readonly RuntimeEnvironment[];
   /** What ARC's variables begin with. */
   variables: RuntimeVariables;
+  /** `CONFIG_*`, as ARC's scripts have them. */
+  config?: RuntimeVariables;
   /** A-REX's `--config` file. */
   configurationFile: string;
   /** Gets what the scripts printed, when they have ended. */
   log: (chunk: Uint8Array) => void;
   /** Milliseconds for all of them. Default: 5 min, well below what A-REX waits for a submission. */
   timeoutMs?: number;
-  /** Default `/bin/sh`. */
+  /** Default: bash where there is one. ARC takes /bin/sh, which is bash where most of its runtime environments were written: under
+   * another shell some of them do nothing, and the job runs without what it asked for (`[ a == b ]` in ENV/SINGULARITY). */
   shell?: readonly string[];
 }
 
 const TIMEOUT_MS = 5 * 60_000;
 
+const BASH = '/bin/bash';
+const defaultShell = () => (existsSync(BASH) ? [BASH, '--posix'] : ['/bin/sh']);
+
+/** Stage 0 of a job, run to its end. */
+export interface StageZeroEnd {
+  grami: Grami;
+  variables: RuntimeVariables;
+  /** What runtime environments said on stderr although they did not fail, one for each that said something. */
+  complaints: Complaint[];
+}
+
+export interface Complaint {
+  /** Of the runtime environment. Byte string. */
+  name: string;
+  /** The last line that says something. Text. */
+  said: string;
+}
+
 /** Variables that come back. `joboption_jobid` is not for them to set. */
 const RETURNED = /^(joboption_(?!jobid$)|RUNTIME_|ACCOUNTING_)[A-Za-z0-9_]+$|^(GNU_TIME|NODENAME)$/;
 
 /** Sources `params` and script of each runtime environment with `0 OPTIONS...`, one after the other in one shell, as ARC
- * does: same working directory and environment as ours, `ARC_CONFIG` the preprocessed configuration, `joboption_*` and
- * `RUNTIME_*` set; what an earlier one changes, a later one sees. Nothing is started if none has a script.
+ * does: same working directory and environment as ours, `ARC_CONFIG` the preprocessed configuration, `joboption_*`,
+ * `RUNTIME_*` and the variables and functions of ARC's scripts there; what an earlier one changes, a later one sees. Nothing is
+ * started if none has a script.
  *
- * As in ARC `joboption_lrms` is `pbs`, which is what the batch system is. `joboption_args` is a line of shell; if it comes
- * back changed it is the grami's `commandLine`.
+ * `joboption_args` is a line of shell; if it comes back changed it is the grami's `commandLine`.
  * @returns the job and the variables as they are afterwards
  * @throws VmbatchError for a runtime environment that fails, ends the shell or takes too long: `job` if the job asked
  * for it, `site` if the site added it; as `parseGramiValues` for values that they leave behind */
-export async function runStageZero(stage: StageZero): Promise<{ grami: Grami; variables: RuntimeVariables }> {
+export async function runStageZero(stage: StageZero): Promise<StageZeroEnd> {
   if (stage.runtimes.every(({ script }) => script === undefined))
-    return { grami: stage.grami, variables: stage.variables };
+    return { grami: stage.grami, variables: stage.variables, complaints: [] };
   const commandLine = stage.grami.args.map((arg) => `'${arg.replaceAll("'", "'\\''")}'`).join(' ');
   const script = renderTemplate(
     'stage-zero.sh',
     {
       folder: `${stage.grami.controlDirectory}/rte`,
+      nested: isNested(stage.grami),
       variables: [
-        ...Object.entries(arcVariables(stage, commandLine)),
+        ...arcVariables(stage.grami, stage.config ?? new Map(), stage.configurationFile),
+        ['joboption_args', commandLine],
         ...stage.variables,
         ...[...stage.values].filter(([name]) => name.startsWith('joboption_')),
         // The defaults come after those that the job asks for.
@@ -59,7 +84,7 @@ export async function runStageZero(stage: StageZero): Promise<{ grami: Grami; va
     'sh',
   );
   const end = await runStageZeroShell({
-    shell: stage.shell ?? ['/bin/sh'],
+    shell: stage.shell ?? defaultShell(),
     script: Buffer.from(script, 'latin1'),
     environment: { ...process.env, ARC_CONFIG: stage.configurationFile },
     timeoutMs: stage.timeoutMs ?? TIMEOUT_MS,
@@ -70,29 +95,16 @@ export async function runStageZero(stage: StageZero): Promise<{ grami: Grami; va
   const values = new Map([...end.values].filter(([name]) => name.startsWith('joboption_')));
   if (values.get('joboption_args') === commandLine) values.delete('joboption_args');
   const variables = new Map([...end.values].filter(([name]) => !name.startsWith('joboption_')));
-  return { grami: parseGramiValues(values, stage.grami.file), variables };
-}
-
-/** What ARC's scripts have set when they come to stage 0. */
-function arcVariables({ grami, configurationFile, variables }: StageZero, commandLine: string) {
-  const prefix = process.env['ARC_LOCATION'] ?? '/usr';
-  return {
-    ARC_CONFIG: encodeBytes(configurationFile),
-    GRAMI_FILE: encodeBytes(grami.file),
-    pkgdatadir: encodeBytes(`${prefix}/share/arc`),
-    pkglibexecdir: encodeBytes(`${prefix}/lib/arc`),
-    CONFIG_controldir: grami.controlDirectory,
-    CONFIG_scratchdir: variables.get('RUNTIME_LOCAL_SCRATCH_DIR') ?? '',
-    CONFIG_shared_filesystem: variables.get('RUNTIME_NODE_SEES_FRONTEND') === '' ? 'no' : 'yes',
-    CONFIG_shared_scratch: variables.get('RUNTIME_FRONTEND_SEES_NODE') ?? '',
-    joboption_lrms: 'pbs',
-    joboption_args: commandLine,
-  };
+  const complaints = end.said.flatMap(({ name, stderr }) => {
+    const said = lastLine(stderr);
+    return said === undefined ? [] : [{ name, said }];
+  });
+  return { grami: parseGramiValues(values, stage.grami.file), variables, complaints };
 }
 
 function failed(end: ShellEnd, { grami, timeoutMs = TIMEOUT_MS }: StageZero): VmbatchError {
   const name = end.running === undefined ? undefined : showBytes(end.running);
-  const said = lastLine(end.stderr);
+  const said = lastLine(end.said.at(-1)?.stderr ?? '') ?? lastLine(end.said.at(-1)?.stdout ?? '');
   const because = said === undefined ? '' : `: ${said}`;
   const requested = grami.runtimes.some((runtime) => runtime.name === end.running);
   const refuse = (code: string, message: string) =>

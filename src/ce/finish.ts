@@ -2,7 +2,7 @@
 import type { ControlDirectory } from '../arc/control-directory.ts';
 import { type Diag, diagExitCode, diagTime, diagValue, mergeDiag } from '../arc/diag.ts';
 import { isRefused } from '../arc/refused-id.ts';
-import { encodeBytes } from '../arc/text.ts';
+import { decodeBytes, encodeBytes } from '../arc/text.ts';
 import { type Account, asUser } from '../util/as-user.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
 import { appendErrorsOnce, readComment, readDiag, writeDiag } from './job-record.ts';
@@ -12,6 +12,7 @@ import {
   type BatchRecord,
   lastWordsOf,
   type Outcome,
+  oneLine,
   outcomeOf,
   refusalOf,
   renderLrmsDone,
@@ -37,7 +38,13 @@ export interface EndedJob {
 
 /** What became of a report. `unsettled`: wait until TORQUE is done with the job. `failed`: try again. */
 export type Finished =
-  | { result: 'done'; outcome: Outcome; problems: string[] }
+  | {
+      result: 'done';
+      outcome: Outcome;
+      problems: string[];
+      /** What runtime environments said on stderr in stage 0, as the job's `.diag` has it. Text; the file is the user's own. */
+      complaint: string | undefined;
+    }
   | { result: 'unsettled' }
   | { result: 'failed'; problem: string };
 
@@ -140,7 +147,13 @@ function recordEnd(job: EndedJob, directory: ControlDirectory): Finished {
   }
   // A submission that A-REX asks for again from here on is a new one, and not to find this job.
   if (sessionDirectory !== undefined) removeMark(sessionDirectory);
-  return { result: 'done', outcome, problems };
+  const complaint = diagValue(own, 'vmbatch_complaint');
+  return {
+    result: 'done',
+    outcome,
+    problems,
+    complaint: complaint === undefined ? undefined : oneLine(decodeBytes(complaint.slice(0, 1200))),
+  };
 }
 
 /** What TORQUE knows of a job whose script did not come to writing it. Not its CPU time and memory: those are of

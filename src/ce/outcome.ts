@@ -123,7 +123,7 @@ export function renderLrmsDone({ code, text }: Outcome): string {
 }
 
 /** A-REX publishes these texts in XML. */
-const oneLine = (text: string) => withoutForbidden(text.replaceAll(/[\p{Cc}\s]+/gu, ' ')).trim();
+export const oneLine = (text: string) => withoutForbidden(text.replaceAll(/[\p{Cc}\s]+/gu, ' ')).trim();
 
 /** What `readComment` puts in place of the middle. */
 const LEFT_OUT = /^\[\.\.\. \d+ bytes left out \.\.\.\]$/;

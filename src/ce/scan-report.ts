@@ -68,6 +68,9 @@ function settle(
     complain(gridId, `job ${gridId}: ${end.problem}`);
   } else {
     for (const problem of end.problems) log(`job ${gridId}: ${problem}`);
+    // Once, not for each job: it is the site's runtime environments that want mending.
+    if (end.complaint !== undefined)
+      complain('stage 0', `runtime environments went on in stage 0 after they had said: ${end.complaint}`);
     const what = end.outcome.text === '' ? 'exit code 0' : `${end.outcome.code} ${end.outcome.text}`;
     // Whatever stands in `.local` may be an id.
     const id = isJobId(localId) || isRefused(localId) ? localId : showBytes(localId);

@@ -4,7 +4,7 @@ import { type ArcConfiguration, initialVariables } from '../arc/configuration.ts
 import { appendJobId, type Grami, loadJobId } from '../arc/grami.ts';
 import { resolveRuntimes } from '../arc/runtime-environments.ts';
 import { runStageZero } from '../arc/stage-zero.ts';
-import { decodeBytes } from '../arc/text.ts';
+import { decodeBytes, showBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
 import { TorqueError } from '../torque/errors.ts';
 import { qdel } from '../torque/qdel.ts';
@@ -124,13 +124,18 @@ async function prepare({ grami, values, configuration, log }: SubmitTask): Promi
     values,
     runtimes: resolveRuntimes(grami.runtimes, grami.controlDirectory),
     variables: initialVariables(configuration),
+    config: configuration.configVariables(grami.queue),
     configurationFile: configuration.file,
     log,
   });
+  for (const { name, said } of stage.complaints)
+    log(
+      `vmbatch: stage 0${name === '' ? '' : ` of the runtime environment ${showBytes(name)}`} went on after it had said: ${said}\n`,
+    );
   // Stage 0 may have asked for more.
   const runtimes = resolveRuntimes(stage.grami.runtimes, grami.controlDirectory);
   const script = Buffer.from(
-    buildBatchScript(stage.grami, configuration, runtimes, stage.variables),
+    buildBatchScript(stage.grami, configuration, runtimes, stage.variables, stage.complaints),
     'latin1',
   );
   const queue = stage.grami.queue ?? configuration.defaultQueue;

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -14,10 +15,14 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Grami, loadGramiAndValues } from '../../../src/arc/grami.ts';
-import { type RuntimeVariables, resolveRuntimes } from '../../../src/arc/runtime-environments.ts';
-import { runStageZero } from '../../../src/arc/stage-zero.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { loadGramiAndValues } from '../../../src/arc/grami.ts';
+import { resolveRuntimes } from '../../../src/arc/runtime-environments.ts';
+import { runStageZero, type StageZeroEnd } from '../../../src/arc/stage-zero.ts';
 import { shellQuote } from '../../../src/util/quote.ts';
+import { readIfThere } from '../../support/files.ts';
+
+const ARC_SCRIPTS = '/usr/share/arc';
 
 let root: string;
 let logged: string;
@@ -45,6 +50,9 @@ function setParameters(name: string, text: string): void {
 }
 
 interface Asked {
+  config?: ReadonlyMap<string, string>;
+  /** ARC 7 has the files of each job in folders of their own. Default: no. */
+  nested?: boolean;
   runtimes?: (string | readonly string[])[];
   more?: string;
   shell?: readonly string[];
@@ -54,11 +62,15 @@ interface Asked {
 }
 
 /** A job that asks for these runtime environments (a name, or a name and its options), after their stage 0. */
-async function stageZero({ runtimes = [], more = '', variables = {}, ...options }: Asked = {}): Promise<{
-  grami: Grami;
-  variables: RuntimeVariables;
-}> {
-  const file = join(root, 'job.ID.grami');
+async function stageZero({
+  runtimes = [],
+  more = '',
+  variables = {},
+  nested = false,
+  ...options
+}: Asked = {}): Promise<StageZeroEnd> {
+  const file = join(root, nested ? 'jobs/012/345/678/9ab/grami' : 'job.ID.grami');
+  mkdirSync(dirname(file), { recursive: true });
   const asked = runtimes.flatMap((runtime, index) => {
     const [name = '', ...given] = typeof runtime === 'string' ? [runtime] : runtime;
     return [
@@ -68,7 +80,7 @@ async function stageZero({ runtimes = [], more = '', variables = {}, ...options 
   });
   const text = `joboption_directory=${shellQuote(join(root, 'session'))}
 joboption_controldir=${shellQuote(root)}
-joboption_gridid='ID'
+joboption_gridid='${nested ? '0123456789ab' : 'ID'}'
 joboption_arg_0='./job.sh'
 joboption_env_0='A=1'
 joboption_count=1
@@ -189,6 +201,65 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('stage 0
     expect(grami.args).toEqual(['./job.sh']);
   });
 
+  it.each([
+    ['flat', false, 'job.ID.proxy'],
+    ['nested', true, 'jobs/012/345/678/9ab/proxy'],
+  ])(
+    'finds the files of a job in a %s control directory, as ARC 7 asks for them',
+    async (_title, nested, path) => {
+      provide(
+        'ENV/X',
+        `proxy=$(control_path "\${joboption_controldir}" "\${joboption_gridid}" "proxy")
+define_failures_file
+RUNTIME_X="$proxy|$failures_file|$(cat "$proxy")"
+`,
+      );
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      writeFileSync(join(root, path), 'the proxy');
+      const { variables, complaints } = await stageZero({ runtimes: ['ENV/X'], nested, shell });
+      expect(variables.get('RUNTIME_X')).toBe(
+        [join(root, path), join(root, path.replace('proxy', 'failed')), 'the proxy'].join('|'),
+      );
+      expect(complaints).toEqual([]);
+    },
+  );
+
+  it.runIf(existsSync(ARC_SCRIPTS))(
+    "lets runtime environments call ARC's functions, with ARC's effect",
+    async () => {
+      provide(
+        'ENV/X',
+        `IFS=i
+is_number 12 && ! is_number 1x && ! is_number '' && RUNTIME_NUMBER=yes
+joboption_memory=; CONFIG_defaultmemory=700
+set_req_mem
+joboption_stdin=/dev/null
+include_std_streams
+sourcewithargs "$rte_params_path" 'two words'
+RUNTIME_X="$joboption_memory$input_redirect $rte_name"
+`,
+      );
+      setParameters('ENV/X', `[ -z "\${1:-}" ] || RUNTIME_ARGUMENT=$1\n`);
+      const { variables, complaints } = await stageZero({ runtimes: ['ENV/X'], shell });
+      expect(variables.get('RUNTIME_NUMBER')).toBe('yes');
+      expect(variables.get('RUNTIME_ARGUMENT')).toBe('two words');
+      expect(variables.get('RUNTIME_X')).toBe('700<$RUNTIME_JOB_STDIN ENV/X');
+      expect(complaints.map(({ name }) => name)).toEqual(['ENV/X']);
+    },
+  );
+
+  it('tells what runtime environments said on stderr and of whom it is, not what they printed', async () => {
+    provide('ENV/QUIET', 'echo copied; no_such_function=1\n');
+    provide('ENV/X', 'echo before; no_such_function 1; echo after\n');
+    provide('ENV/Y', 'echo first >&2; echo "last word" >&2; echo\n');
+    const { complaints } = await stageZero({ runtimes: ['ENV/QUIET', 'ENV/X', 'ENV/Y'], shell });
+    expect(complaints).toEqual([
+      { name: 'ENV/X', said: expect.stringMatching(/no_such_function: .*not found/) },
+      { name: 'ENV/Y', said: 'last word' },
+    ]);
+    expect(logged).toMatch(/^copied\nbefore\nafter\n.*not found\n\nfirst\nlast word\n$/);
+  });
+
   it('runs one that another asked for, and gives it to the job', async () => {
     provide('ENV/X', 'joboption_runtime_1=ENV/Y\njoboption_runtime_1_1="an option"\n');
     provide('ENV/Y', 'RUNTIME_Y=$2\n');
@@ -202,6 +273,76 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('stage 0
 });
 
 describe('stage 0', () => {
+  it("knows every function of ARC's scripts, of whatever version is here", () => {
+    const names = ['lrms_common.sh', 'submit_common.sh']
+      .map((file) => readIfThere(join(ARC_SCRIPTS, file)))
+      .flatMap((text) => [...text.matchAll(/^(\w+) *\(\)/gm)].map(([, name]) => name));
+    const template = readFileSync(new URL('../../../templates/stage-zero.sh.ejs', import.meta.url), 'utf8');
+    const listed = /const arcFunctions = \[([^\]]*)\]/.exec(template)?.[1] ?? '';
+    const arcs = [...listed.matchAll(/'(\w+)'/g)].map(([, name]) => name);
+    const own = [...template.matchAll(/^ {4}(\w+)\(\) \{$/gm)].map(([, name]) => name);
+    expect([...arcs, ...own]).toEqual(expect.arrayContaining(names));
+    expect(arcs.filter((name) => own.includes(name))).toEqual([]);
+  });
+
+  it("says so when one calls a function of ARC's and ARC's scripts are not there", async () => {
+    provide('ENV/X', 'set_count; RUNTIME_X=$?\n');
+    process.env['ARC_LOCATION'] = join(root, 'nowhere');
+    try {
+      const { variables, complaints } = await stageZero({ runtimes: ['ENV/X'] });
+      expect(variables.get('RUNTIME_X')).toBe('127');
+      expect(complaints[0]?.said).toBe(
+        `vmbatch: set_count: not found, since ${join(root, 'nowhere/share/arc/lrms_common.sh')} is not there`,
+      );
+    } finally {
+      delete process.env['ARC_LOCATION'];
+    }
+  });
+
+  it("has the options of arc.conf as ARC's scripts have them, those of the job's queue last", async () => {
+    const { configVariables } = parseArcConfiguration(
+      '[lrms]\nlrms=vmbatch main\nbenchmark=HEPSPEC 1.0\nbenchmark=HS23 2.0\ndefaultmemory=1\n[queue:main]\ndefaultmemory=2\n',
+      'arc.conf',
+    );
+    provide(
+      'ENV/X',
+      'RUNTIME_X="$CONFIG_benchmark|$CONFIG_benchmark_1|$CONFIG_defaultmemory|$PBS_BIN_PATH|$pkgdatadir|$CONFIG_controldir"\n',
+    );
+    const { variables } = await stageZero({ runtimes: ['ENV/X'], config: configVariables('main') });
+    expect(variables.get('RUNTIME_X')).toBe(`__array__|HS23 2.0|2|/usr/bin|/usr/share/arc|${root}`);
+  });
+
+  it('prepares the software of one that was deployed from a community', async () => {
+    const scripts = join(root, 'arc/share/arc');
+    mkdirSync(scripts, { recursive: true });
+    writeFileSync(
+      join(scripts, 'community_rtes.sh'),
+      `COMMUNITY_RTES=1
+community_software_prepare() {
+    [ -e "$rte_params_path.community" ] || return
+    source "$rte_params_path.community"
+    ln -s "$SOFTWARE_DIR" "$joboption_directory/software"
+    RUNTIME_JOB_SWDIR="\\\${RUNTIME_JOB_DIR}/_software/$rte_name"
+}
+`,
+    );
+    provide('APPS/X', 'RUNTIME_X=$RUNTIME_JOB_SWDIR\n');
+    provide('ENV/Y', 'RUNTIME_Y=ran\n');
+    setParameters('APPS/X.community', 'SOFTWARE_DIR=/software\n');
+    process.env['ARC_LOCATION'] = join(root, 'arc');
+    try {
+      const { variables } = await stageZero({ runtimes: ['APPS/X', 'ENV/Y'] });
+      expect(variables.get('RUNTIME_X')).toBe(`\${RUNTIME_JOB_DIR}/_software/APPS/X`);
+      expect(variables.get('RUNTIME_Y')).toBe('ran');
+    } finally {
+      delete process.env['ARC_LOCATION'];
+    }
+    expect(readlinkSync(join(root, 'session/software'))).toBe('/software');
+    expect(resolveRuntimes([{ name: 'APPS/X', options: [] }], root)[0]?.parameters).toBe(
+      `\nRUNTIME_JOB_SWDIR="\${RUNTIME_JOB_DIR}/_software"/'APPS/X'\n`,
+    );
+  });
+
   it('lets a script change anything of the job', async () => {
     provide(
       'ENV/X',
@@ -427,10 +568,8 @@ describe.runIf(existsSync(ARC))("stage 0 of ARC's own runtime environments, unch
       'BINARY_PATH="/usr/bin/apptainer"\nSINGULARITY_IMAGE="default:/img/a.sif"\n',
     );
     writeFileSync(join(root, 'job.ID.local'), 'voms=/alice/Role=NULL\n');
-    const { grami, variables } = await stageZero({
-      runtimes: ['ENV/SINGULARITY'],
-      shell: ['/bin/bash', '--posix'],
-    });
+    const { grami, variables, complaints } = await stageZero({ runtimes: ['ENV/SINGULARITY'] });
+    expect(complaints).toEqual([]);
     expect(grami.commandLine).toBe(
       `/usr/bin/apptainer exec  --home \${RUNTIME_JOB_DIR} /img/a.sif './job.sh'`,
     );

@@ -31,7 +31,7 @@ beforeAll(() => {
   chmodSync(folder, 0o755);
   program = join(folder, 'dist');
   execFileSync(process.execPath, [join(root, 'src/build.mjs'), program], { env: environment() });
-});
+}, 60_000);
 afterEach(() => {
   // Only if the test failed.
   running?.kill('SIGKILL');

@@ -65,6 +65,17 @@ describe('scan', () => {
     ]);
   });
 
+  it('tells the admin, once for many jobs, what runtime environments complained of in stage 0', async () => {
+    const record = `vmbatch_complaint=ENV/X: control_path: not\tfound\n${RECORD}`;
+    gridJob('1', { record });
+    gridJob('2', { record });
+    qstat({ id: '1.vm', state: 'C', exitStatus: 0 }, { id: '2.vm', state: 'C', exitStatus: 0 });
+    await scanOnce(options());
+    expect(log.filter((line) => line.includes('ENV/X'))).toEqual([
+      'runtime environments went on in stage 0 after they had said: ENV/X: control_path: not found',
+    ]);
+  });
+
   it("tells the reason that the job's own script wrote down", async () => {
     gridJob('1', {
       record: `LRMSMessage=Runtime ENV/X stage 1 execution failed.\n${RECORD}`,
