@@ -61,7 +61,7 @@ export function submittedTwice(gramiFile: string): VmbatchError {
 /** The batch job of this submission, also one that has ended and that TORQUE still knows.
  * @param written an id that the job itself may have written down, or somebody for it: taken if TORQUE shows the token of it, or has
  * forgotten it
- * @throws VmbatchError `site` if TORQUE does not answer completely: then there is no saying */
+ * @throws VmbatchError `site` if TORQUE does not answer completely, or with jobs that cannot be read: then there is no saying */
 export async function findSubmitted(
   torque: Torque,
   token: string,
@@ -76,8 +76,17 @@ export async function findSubmitted(
     const unknown = await streamJobs(torque, { ids: [written], onJob });
     if (found === undefined && unknown.has(written)) return written;
   }
-  if (found === undefined) await streamJobs(torque, { onJob });
-  return found;
+  let problem: string | undefined;
+  const onProblem = (text: string) => {
+    problem = text;
+  };
+  if (found === undefined) await streamJobs(torque, { onJob, onProblem });
+  if (found !== undefined || problem === undefined) return found;
+  throw new VmbatchError({
+    fault: 'site',
+    code: 'torque-answer',
+    message: `${problem}; one of them may be the batch job of this submission`,
+  });
 }
 
 /** Living processes of our user that are neither we nor our ancestors. */

@@ -57,6 +57,8 @@ interface Answers {
   nodes: readonly TorqueNode[];
   server: Attributes;
   problems: string[];
+  /** What of the answers could not be used. */
+  unusable: readonly string[];
 }
 
 /** After this long an answer is no longer waited for. VMBATCHmod.pm waits a little longer than that. */
@@ -81,20 +83,26 @@ export async function information(
   };
   const jobs = new JobCollector(request?.jobs);
   const signal = AbortSignal.timeout(PATIENCE_MS);
-  const streamed = streamJobElements(torque, { signal, onElement: (element) => jobs.add(element) });
+  const unusable: string[] = [];
+  const onProblem = (problem: string) => unusable.push(problem);
+  const streamed = streamJobElements(torque, {
+    signal,
+    onProblem,
+    onElement: (element) => jobs.add(element),
+  });
   const [complete, queues, nodes, server] = await Promise.all([
     attempt(
       streamed.then(() => true),
       () => false,
     ),
     attempt(describeQueues(torque, signal).then(refuseNone), () => []),
-    attempt(pbsnodes(torque, signal), () => []),
+    attempt(pbsnodes(torque, { signal, onProblem }), () => []),
     attempt(describeServer(torque, signal), () => new Map()),
   ]);
   // Half of the jobs would make figures that look like good news.
   const known = complete ? jobs : new JobCollector([]);
   const asked = request ?? { queues: askForAll(site, queues), jobs: undefined };
-  return await describe({ jobs: known, queues, nodes, server, problems }, site, asked);
+  return await describe({ jobs: known, queues, nodes, server, problems, unusable }, site, asked);
 }
 
 /** A server without queues could not have any of our jobs: it is no answer. */
@@ -174,7 +182,7 @@ async function describe(
     ),
     images: Object.fromEntries([...request.queues.keys()].map((name) => [name, imagesOf(name)])),
     problems,
-    warnings: [...warningsOf(answers, shares, request), ...conditions.ours],
+    warnings: [...answers.unusable, ...warningsOf(answers, shares, request), ...conditions.ours],
     notes: conditions.others,
   };
 }

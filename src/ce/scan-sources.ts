@@ -138,8 +138,16 @@ export class EndSources {
   async compare(onElement: (element: JobElement) => void): Promise<boolean> {
     const started = performance.now();
     try {
-      await streamJobElements(this.#torque, { signal: this.#signal, viaFiles: this.#viaFiles, onElement });
-      this.#complain('qstat', undefined);
+      let unusable: string | undefined;
+      await streamJobElements(this.#torque, {
+        signal: this.#signal,
+        viaFiles: this.#viaFiles,
+        onProblem: (problem) => {
+          unusable = problem;
+        },
+        onElement,
+      });
+      this.#complain('qstat', unusable);
       this.#viaFiles = true;
       this.#comparedAt = Date.now();
       return true;

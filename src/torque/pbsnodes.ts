@@ -1,8 +1,9 @@
 // What the batch server knows of worker nodes.
 import { commandPath, type Torque } from './commands.ts';
+import { DataElements } from './data-elements.ts';
+import { ElementFields } from './element-fields.ts';
 import { torqueError } from './errors.ts';
 import { countIndices, parseSize } from './units.ts';
-import { numberOf, parseData, textOf, type XmlElement } from './xml.ts';
 
 /** One node of `pbsnodes -x`. Sizes in KiB. */
 export interface TorqueNode {
@@ -25,33 +26,59 @@ export interface TorqueNode {
 }
 
 /** All nodes of the server.
+ * @param onProblem told of what cannot be used, in words for the admin
  * @throws VmbatchError `site` if the server does not answer */
-export async function pbsnodes(torque: Torque, signal?: AbortSignal): Promise<TorqueNode[]> {
+export async function pbsnodes(
+  torque: Torque,
+  { signal, onProblem }: { signal?: AbortSignal; onProblem?: (problem: string) => void } = {},
+): Promise<TorqueNode[]> {
   const result = await torque.run(commandPath(torque, 'pbsnodes'), ['-x'], {
     maxBytes: 256 * 1024 * 1024,
     ...(signal === undefined ? {} : { signal }),
   });
+  // How it says that the server has none.
+  if (result.exitCode === 2 && /^pbsnodes: No nodes found$/m.test(result.stderr)) return [];
   if (result.exitCode !== 0) throw torqueError('pbsnodes', result, 'all nodes');
-  return parsePbsnodes(result.stdout);
+  return parsePbsnodes(result.stdout, onProblem);
 }
 
-/** @param xml the output of `pbsnodes -x` */
-export async function parsePbsnodes(xml: string): Promise<TorqueNode[]> {
-  return (await parseData(xml, 'Node', 'pbsnodes -x')).flatMap((element) => toNode(element) ?? []);
+/** @param xml the output of `pbsnodes -x`
+ * @param onProblem told of what cannot be used, in words for the admin
+ * @throws VmbatchError `site` for text that is not such a document */
+export function parsePbsnodes(xml: string, onProblem?: (problem: string) => void): TorqueNode[] {
+  const nodes: TorqueNode[] = [];
+  const fields = new ElementFields();
+  const elements = new DataElements({
+    command: 'pbsnodes -x',
+    tag: 'Node',
+    onElement: (bytes, from, end) => {
+      fields.moveTo(bytes, from, end);
+      const node = toNode((name) => fields.text(name));
+      if (typeof node === 'string') onProblem?.(`pbsnodes -x: ${node}`);
+      else nodes.push(node);
+    },
+  });
+  elements.add(Buffer.from(xml));
+  elements.end();
+  return nodes;
 }
 
-function toNode(element: XmlElement): TorqueNode | undefined {
-  const name = textOf(element, 'name');
-  if (name === undefined) return undefined;
-  const status = `,${textOf(element, 'status') ?? ''}`;
+/** A node, or why it is none. */
+function toNode(text: (name: string) => string | undefined): TorqueNode | string {
+  const name = text('name');
+  if (name === undefined) return 'a node has no name: it is passed over';
+  const slots = text('np') ?? '1';
+  if (!/^[0-9]{1,9}$/.test(slots))
+    return `the node ${name} is passed over: found np ${JSON.stringify(slots.slice(0, 80))}, must be a whole number`;
+  const status = `,${text('status') ?? ''}`;
   return {
     name,
-    states: (textOf(element, 'state') ?? 'unknown').split(','),
-    powerState: textOf(element, 'power_state'),
-    slots: numberOf(element, 'np') ?? 1,
-    usedSlots: countUsed(textOf(element, 'jobs') ?? ''),
-    properties: (textOf(element, 'properties') ?? '').split(',').filter((property) => property !== ''),
-    note: textOf(element, 'note'),
+    states: (text('state') ?? 'unknown').split(',').map((state) => state.trim()),
+    powerState: text('power_state'),
+    slots: Number(slots),
+    usedSlots: countUsed(text('jobs') ?? ''),
+    properties: (text('properties') ?? '').split(',').filter((property) => property !== ''),
+    note: text('note'),
     cpus: Number.parseInt(statusValue(status, 'ncpus') ?? '', 10) || undefined,
     physicalMemory: parseSize(statusValue(status, 'physmem')),
     totalMemory: parseSize(statusValue(status, 'totmem')),

@@ -2,8 +2,9 @@
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
 import { JobElements, type RawJobElement } from './job-elements.ts';
+import { JobIds } from './job-id.ts';
 import { parseDuration, parseExecHost, parseSize } from './units.ts';
-import { childOf, numberOf, textOf, type XmlElement } from './xml.ts';
+import { wholeNumber } from './xml.ts';
 
 /** One job of `qstat -x`. Times are epoch seconds, durations seconds, sizes KiB. */
 export interface TorqueJob {
@@ -39,24 +40,32 @@ export interface TorqueJob {
 /** A job of `qstat -x` before anybody looked at more than its state. Only during the call that hands it over: the same
  * object then stands for the next job. */
 export interface JobElement {
+  /** Of a job that was asked for by id: as it was asked for. */
   readonly id: string;
+  /** As TORQUE shows it: the server's name may be another one. */
+  readonly shownId: string;
   readonly state: string;
   /** One value, cheaply, by the name that TORQUE gives it.
    * @param within `resources_used` or `Resource_List`; default: the job itself */
   text(name: string, within?: string): string | undefined;
-  /** The whole job.
-   * @throws VmbatchError `site` if the element is not well-formed */
+  /** All that is ever asked of a job. */
   parse(): TorqueJob;
 }
 
 class Element implements JobElement {
   readonly #raw: RawJobElement;
+  readonly #asked: AskedIds;
 
-  constructor(raw: RawJobElement) {
+  constructor(raw: RawJobElement, asked: AskedIds) {
     this.#raw = raw;
+    this.#asked = asked;
   }
 
   get id(): string {
+    return this.#asked.nameOf(this.#raw.id);
+  }
+
+  get shownId(): string {
     return this.#raw.id;
   }
 
@@ -69,7 +78,25 @@ class Element implements JobElement {
   }
 
   parse(): TorqueJob {
-    return toJob(this.#raw.parse(), this.id, this.state);
+    return toJob(this.#raw, this.id);
+  }
+}
+
+/** TORQUE answers with the id that it has for a job, which need not be the one that was asked for. */
+class AskedIds {
+  readonly #asked: ReadonlySet<string>;
+  #ids: JobIds | undefined;
+
+  constructor(asked: readonly string[]) {
+    this.#asked = new Set(asked);
+  }
+
+  /** As it was asked for, if that is clear. */
+  nameOf(shown: string): string {
+    if (this.#asked.size === 0 || this.#asked.has(shown)) return shown;
+    this.#ids ??= new JobIds(this.#asked);
+    const [id = shown, ...others] = this.#ids.like(shown);
+    return others.length === 0 ? id : shown;
   }
 }
 
@@ -80,6 +107,8 @@ export interface StreamOptions {
   ids?: readonly string[];
   /** The answer goes through a file: less work, but nothing of it is known before the end, and it needs room. */
   viaFiles?: boolean;
+  /** Told of what cannot be used, in words for the admin; at the end, and once for all of a kind. */
+  onProblem?: (problem: string) => void;
 }
 
 /** `qstat -x`, element by element as the answer comes in: memory for one job, whatever their number.
@@ -95,13 +124,17 @@ export async function streamJobElements(
     signal,
     ids = [],
     viaFiles = false,
+    onProblem,
     onElement,
   }: StreamOptions & { onElement: (element: JobElement) => void },
 ): Promise<Set<string>> {
+  const asked = new AskedIds(ids);
   let element: Element | undefined;
+  let unusable = 0;
   const elements = new JobElements((raw) => {
-    element ??= new Element(raw);
+    element ??= new Element(raw, asked);
     if (raw.id !== '' && raw.state !== '') onElement(element);
+    else unusable++;
   });
   let answered = false;
   let failure: unknown;
@@ -127,13 +160,15 @@ export async function streamJobElements(
   if (failure !== undefined) throw failure;
   // A job that is forgotten while the server answers, or that was asked for, makes an exit code of a complete answer.
   // Without an answer, that code says nothing of all the other jobs.
-  const unknown = unknownIds(result.stderr, ids);
+  const unknown = unknownIds(result.stderr, ids, asked);
   const complete = torqueFailure(result)?.code === 'job-unknown' && (answered || unknown.size > 0);
   if (result.exitCode !== 0 && !complete)
     // No numbers: the scan says a text once, until it changes.
     throw torqueError('qstat', result, ids.length === 0 ? 'all jobs' : 'jobs by their ids');
   attempt(() => elements.end());
   if (failure !== undefined) throw failure;
+  if (unusable > 0)
+    onProblem?.(`qstat -x: ${unusable} jobs have no Job_Id or no job_state in it: they are passed over`);
   return unknown;
 }
 
@@ -146,11 +181,12 @@ export async function streamJobs(
 }
 
 /** `qstat: Unknown Job Id Error 999.vm`, one line for each. */
-function unknownIds(stderr: string, ids: readonly string[]): Set<string> {
+function unknownIds(stderr: string, ids: readonly string[], asked: AskedIds): Set<string> {
   const unknown = new Set<string>();
   if (ids.length === 0) return unknown;
   for (const line of stderr.split('\n'))
-    if (/^qstat: Unknown Job Id\b/.test(line)) unknown.add(line.trimEnd().split(' ').at(-1) ?? '');
+    if (/^qstat: Unknown Job Id\b/.test(line))
+      unknown.add(asked.nameOf(line.trimEnd().split(' ').at(-1) ?? ''));
   return new Set(ids.filter((id) => unknown.has(id)));
 }
 
@@ -158,43 +194,42 @@ function unknownIds(stderr: string, ids: readonly string[]): Set<string> {
  * @throws VmbatchError `site` for text that is not such a document */
 export function parseQstatJobs(xml: string): TorqueJob[] {
   const jobs: TorqueJob[] = [];
-  const elements = new JobElements((element) => {
-    const { id, state } = element;
-    if (id !== '' && state !== '') jobs.push(toJob(element.parse(), id, state));
+  const elements = new JobElements((raw) => {
+    if (raw.id !== '' && raw.state !== '') jobs.push(toJob(raw, raw.id));
   });
   elements.add(Buffer.from(xml));
   elements.end();
   return jobs;
 }
 
-function toJob(element: XmlElement, id: string, state: string): TorqueJob {
-  const used = childOf(element, 'resources_used');
-  const requested = childOf(element, 'Resource_List');
+function toJob(raw: RawJobElement, id: string): TorqueJob {
+  const used = (name: string) => raw.text(name, 'resources_used');
+  const requested = (name: string) => raw.text(name, 'Resource_List');
   return {
     id,
-    state,
-    name: textOf(element, 'Job_Name') ?? '',
-    owner: textOf(element, 'Job_Owner') ?? '',
-    queue: textOf(element, 'queue') ?? '',
-    exitStatus: numberOf(element, 'exit_status'),
-    nodes: parseExecHost(textOf(element, 'exec_host')),
-    sessionId: numberOf(element, 'session_id'),
-    submitTime: numberOf(element, 'ctime'),
-    startTime: numberOf(element, 'start_time'),
-    completionTime: numberOf(element, 'comp_time'),
-    comment: textOf(element, 'comment'),
-    errorPath: textOf(element, 'Error_Path'),
-    variables: textOf(element, 'Variable_List'),
+    state: raw.state,
+    name: raw.text('Job_Name') ?? '',
+    owner: raw.text('Job_Owner') ?? '',
+    queue: raw.text('queue') ?? '',
+    exitStatus: wholeNumber(raw.text('exit_status')),
+    nodes: parseExecHost(raw.text('exec_host')),
+    sessionId: wholeNumber(raw.text('session_id')),
+    submitTime: wholeNumber(raw.text('ctime')),
+    startTime: wholeNumber(raw.text('start_time')),
+    completionTime: wholeNumber(raw.text('comp_time')),
+    comment: raw.text('comment'),
+    errorPath: raw.text('Error_Path'),
+    variables: raw.text('Variable_List'),
     used: {
-      cpuTime: parseDuration(textOf(used, 'cput')),
-      wallTime: parseDuration(textOf(used, 'walltime')),
-      memory: parseSize(textOf(used, 'mem')),
+      cpuTime: parseDuration(used('cput')),
+      wallTime: parseDuration(used('walltime')),
+      memory: parseSize(used('mem')),
     },
     requested: {
-      slots: requestedSlots(textOf(requested, 'nodes')),
-      cpuTime: parseDuration(textOf(requested, 'cput')),
-      wallTime: parseDuration(textOf(requested, 'walltime')),
-      memory: parseSize(textOf(requested, 'mem')),
+      slots: requestedSlots(requested('nodes')),
+      cpuTime: parseDuration(requested('cput')),
+      wallTime: parseDuration(requested('walltime')),
+      memory: parseSize(requested('mem')),
     },
   };
 }

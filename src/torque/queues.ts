@@ -1,4 +1,5 @@
 // What the batch server says of its queues and of itself: limits, access lists, where a routing queue leads.
+import { VmbatchError } from '../util/errors.ts';
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError } from './errors.ts';
 import { parseDuration } from './units.ts';
@@ -17,6 +18,7 @@ export interface QueueDescription {
 export async function describeQueues(torque: Torque, signal?: AbortSignal): Promise<QueueDescription[]> {
   const result = await torque.run(commandPath(torque, 'qstat'), ['-Q', '-f'], withSignal(signal));
   if (result.exitCode !== 0) throw torqueError('qstat', result, 'all queues');
+  refuseCut('qstat -Q -f', result.stdout);
   return parseAttributeLists(result.stdout, 'Queue');
 }
 
@@ -25,10 +27,21 @@ export async function describeQueues(torque: Torque, signal?: AbortSignal): Prom
 export async function describeServer(torque: Torque, signal?: AbortSignal): Promise<Attributes> {
   const result = await torque.run(commandPath(torque, 'qstat'), ['-B', '-f'], withSignal(signal));
   if (result.exitCode !== 0) throw torqueError('qstat', result, 'the server');
+  refuseCut('qstat -B -f', result.stdout);
   return parseAttributeLists(result.stdout, 'Server')[0]?.attributes ?? new Map();
 }
 
 const withSignal = (signal: AbortSignal | undefined) => (signal === undefined ? {} : { signal });
+
+/** Half a list would make queues of which nothing is known. */
+function refuseCut(command: string, text: string): void {
+  if (text === '' || text.endsWith('\n')) return;
+  throw new VmbatchError({
+    fault: 'site',
+    code: 'torque-answer',
+    message: `${command}: the answer ends within the line ${JSON.stringify(text.slice(text.lastIndexOf('\n') + 1).slice(0, 80))}`,
+  });
+}
 
 /** @param text the output of `qstat -f` for queues or servers: long values fold with a newline and a tab, even inside
  * a word

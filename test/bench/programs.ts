@@ -53,13 +53,13 @@ case $options in
 *Q*) exec cat ${answers}/qstat-Qf ;;
 *x*)
     [ -n "$ids" ] || exec cat ${answers}/qstat-x
-    code=0 found=
+    code=0
     for id in $ids; do
-        if [ -e ${answers}/by-id/$id ]; then found="$found ${answers}/by-id/$id"; else
+        if [ -e ${answers}/by-id/$id ]; then exec 3< ${answers}/by-id/$id; read -r job <&3
+            printf '<?xml version="1.0"?>\\n<Data>%s</Data>\\n' "$job"; else
             echo "qstat: Unknown Job Id Error $id" >&2; code=153
         fi
     done
-    if [ -n "$found" ]; then printf '<Data>'; cat $found; echo '</Data>'; fi
     exit $code ;;
 *f*) exec cat ${answers}/qstat-f ;;
 *) exec cat ${answers}/qstat-a ;;

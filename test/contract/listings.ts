@@ -134,6 +134,21 @@ export function listingsContract(batch: () => Batch): void {
       expect(names(listed)).toEqual(idle);
     });
 
+    it('print one XML document for each id', async () => {
+      const ids = [
+        await batch().submit('one', 'true\n', '-h'),
+        await batch().submit('other', 'true\n', '-h', '-v', 'SIGNS=a&b>c'),
+      ];
+      const both = (await batch().asRoot('qstat', '-x', ...ids)).stdout;
+      const documents = both.split('<?xml version="1.0"?>\n').slice(1);
+      expect(documents.map((text) => text.replace(/<Job_Name>.*<\/Job>/s, ''))).toEqual(
+        ids.map((id) => `<Data><Job><Job_Id>${id}</Job_Id></Data>\n`),
+      );
+      // Signs that XML has a meaning for are written as they are.
+      expect(both).toContain('SIGNS=a&b>c');
+      await batch().asRoot('qdel', ...ids);
+    });
+
     it('still print known jobs beside an unknown one, and end with 153', async () => {
       const id = await batch().submit('known', 'true\n', '-h');
       const result = await batch().asRoot('qstat', '-f', `99999.${batch().server}`, id);

@@ -181,7 +181,7 @@ export const TARGETS: readonly Target[] = [
     examples: () =>
       fixtures('torque/qstat-x.mixed.xml', 'torque/qstat-f-x.mixed.xml', 'torque/qstat-f-x.one-running.xml'),
     parse: (input) => {
-      const elements = new JobElements((raw) => raw.parse());
+      const elements = new JobElements((raw) => raw.text('mem', 'resources_used'));
       // As a pipe hands it over.
       for (let at = 0; at < input.length; at += 4096) elements.add(input.subarray(at, at + 4096));
       elements.end();

@@ -154,7 +154,8 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
           undo,
         );
   // No two sites may take each other's guests for their own, and these have their names from the job ids.
-  const serverName = `vmbatch-ce-${randomBytes(3).toString('hex')}`;
+  // With an underscore, which a host name must not have and a server's may.
+  const serverName = `vmbatch_ce-${randomBytes(3).toString('hex')}`;
   undo.add('end all guests', () => killGuestProcesses(serverName));
   const libvirtUri =
     demo === undefined ? 'qemu:///fake' : await hypervisor(join(directory, 'lv'), undo, signal, network);
@@ -203,6 +204,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     nodes: nodeNames.map((name) => ({ name, np: options.slots ?? 2 })),
     ...(network === undefined ? {} : { namespace: network.namespace }),
     blockStarts: options.blockStarts ?? false,
+    cgroups: true,
     momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
   });
   await mustRun(join(dist, 'vmbatch'), [

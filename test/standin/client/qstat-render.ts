@@ -21,29 +21,39 @@ export function renderFull(title: string, objects: readonly StatusObject[], oneL
     .join('');
 }
 
-export function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
+/** TORQUE writes values as they are. Only `<` becomes a control character (`MXMLSetVal`), and `qstat -x` never turns it back. */
+const xmlValue = (text: string): string => text.replaceAll('<', '\x0e');
 
-/** One `<Job>`: dotted attributes nest below their first part, neighbours sharing one element. */
+/** One `<Job>`. What follows the first dot of a name is one element, with all its dots: `task_count.0`. An element for
+ * such values stays open until the next name without a dot, whatever the names before their dots (`create_full_job_xml`). */
 export function renderXmlObject(tag: string, idTag: string, object: StatusObject): string {
-  let text = `<${tag}><${idTag}>${escapeXml(object.name)}</${idTag}>`;
+  let text = `<${tag}><${idTag}>${xmlValue(object.name)}</${idTag}>`;
   let open = '';
   for (const [name, value] of object.attributes) {
-    const [group = '', leaf] = name.split('.', 2);
-    if (open !== '' && (leaf === undefined || group !== open)) {
-      text += `</${open}>`;
+    const dot = name.indexOf('.');
+    if (dot < 0) {
+      if (open !== '') text += `</${open}>`;
       open = '';
-    }
-    if (leaf === undefined) {
-      text += `<${name}>${escapeXml(value)}</${name}>`;
+      text += `<${name}>${xmlValue(value)}</${name}>`;
       continue;
     }
-    if (open === '') text += `<${group}>`;
-    open = group;
-    text += `<${leaf}>${escapeXml(value)}</${leaf}>`;
+    if (open === '') {
+      open = name.slice(0, dot);
+      text += `<${open}>`;
+    }
+    const leaf = name.slice(dot + 1);
+    text += `<${leaf}>${leaf.startsWith('task_usage') ? taskUsage(value) : xmlValue(value)}</${leaf}>`;
   }
   return `${text}${open === '' ? '' : `</${open}>`}</${tag}>`;
+}
+
+/** `cpu_list=0-1,host=vm`: each of these is an element (`print_req_information`). */
+function taskUsage(value: string): string {
+  return value
+    .split(',')
+    .map((pair) => pair.split('='))
+    .map(([name, text = '']) => `<${name}>${xmlValue(text)}</${name}>`)
+    .join('');
 }
 
 export function renderXml(jobs: readonly StatusObject[]): string {

@@ -77,17 +77,22 @@ async function jobs(
   options: ReadonlyMap<string, string>,
   operands: readonly string[],
 ): Promise<number> {
-  let found: StatusObject[] = [];
+  const answers: StatusObject[][] = [];
   let exitCode = 0;
   for (const operand of operands.length === 0 ? [undefined] : operands) {
     const id = operand === undefined ? undefined : completeJobId(operand, connection.serverName);
     const reply = await connection.ask({ kind: 'jobs', name: id ?? operand });
-    if (reply.code === 0) found.push(...(reply.objects ?? []));
+    if (reply.code === 0) answers.push(reply.objects ?? []);
     else if (id === undefined) exitCode = fail(`Unknown queue destination ${operand}`, reply.code);
     else exitCode = fail(`${reply.text} ${id}`, reply.code);
   }
-  if (!options.has('t') && !options.has('f') && !options.has('x')) found = collapseArrays(found);
-  found = found.filter((job) => wanted(job, options));
+  // One document for each operand, an empty one where there are no jobs (`display_statjob`).
+  if (options.has('x')) {
+    for (const jobs of answers) process.stdout.write(renderXml(jobs.filter((job) => wanted(job, options))));
+    return exitCode;
+  }
+  const shown = options.has('t') || options.has('f') ? answers.flat() : collapseArrays(answers.flat());
+  const found = shown.filter((job) => wanted(job, options));
   process.stdout.write(render(connection.serverName, found, options));
   return exitCode;
 }
@@ -105,7 +110,6 @@ function render(
   found: readonly StatusObject[],
   options: ReadonlyMap<string, string>,
 ): string {
-  if (options.has('x')) return found.length === 0 ? '' : renderXml(found);
   if (options.has('f')) return renderFull('Job Id', found, options.has('1'));
   if (['a', 'i', 'r', 'u', 'n', 's', 'G', 'M'].some((letter) => options.has(letter))) {
     return renderAlternate(server, found, options.has('n') ? (options.has('1') ? 'same' : 'own') : 'no');

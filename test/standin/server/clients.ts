@@ -148,7 +148,10 @@ function jobStatus(server: BatchServer, name: string | undefined): StatusObject[
     if (queue !== '' && !server.queues.has(queue)) throw new BatchFault('unknownQueue');
     jobs = jobs.filter((job) => queue === '' || job.queue === queue);
   }
-  return jobs.map((job) => ({ name: job.id, attributes: jobAttributes(job, server.name) }));
+  return jobs.map((job) => ({
+    name: job.id,
+    attributes: jobAttributes(job, server.name, server.config.cgroups),
+  }));
 }
 
 function queues(server: BatchServer, name: string | undefined): StatusObject[] {

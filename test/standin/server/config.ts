@@ -5,7 +5,8 @@ import { z } from 'zod';
 const attributes = z.record(z.string(), z.string());
 
 const schema = z.strictObject({
-  serverName: z.string().regex(/^[\w.-]+$/),
+  /** May end with a port. */
+  serverName: z.string().regex(/^[\w.-]+(:[0-9]+)?$/),
   /** Host part of `Job_Owner` and of log lines (`alice@localhost`). */
   ownerHost: z.string().default('localhost'),
   queues: z
@@ -33,6 +34,8 @@ const schema = z.strictObject({
     .string()
     .regex(/^[\w-]+$/)
     .optional(),
+  /** A build with cgroups: `qstat` has `req_information` of placed jobs. */
+  cgroups: z.boolean().default(false),
   /** Whether moms let a slow prologue delay the next start, as `$jobstartblocktime` does. */
   blockStarts: z.boolean().default(false),
 });

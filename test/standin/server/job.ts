@@ -91,8 +91,9 @@ export function compactRange(numbers: readonly number[]): string {
   return ranges.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(',');
 }
 
-/** Attributes in TORQUE's order; times are epoch seconds, as XML shows them. */
-export function jobAttributes(job: Job, server: string): Pair[] {
+/** Attributes in TORQUE's order; times are epoch seconds, as XML shows them.
+ * @param cgroups whether TORQUE was built with them: it then tells what each task of a placed job was given */
+export function jobAttributes(job: Job, server: string, cgroups = false): Pair[] {
   const list: Pair[] = [];
   const add = (name: string, value: string | number | undefined): void => {
     if (value !== undefined && value !== '') list.push([name, String(value)]);
@@ -146,7 +147,22 @@ export function jobAttributes(job: Job, server: string): Pair[] {
   add('submit_host', job.submitHost);
   add('init_work_dir', job.workDir);
   add('request_version', '1');
+  if (cgroups && job.placement.length > 0) list.push(...requestInformation(job));
   return list;
+}
+
+/** As `req::get_values` and `encode_complete_req` of TORQUE 6 have it. */
+function requestInformation(job: Job): Pair[] {
+  return job.placement.flatMap(({ node, slots }, index): Pair[] => [
+    [`req_information.task_count.${index}`, '1'],
+    [`req_information.lprocs.${index}`, String(slots.length)],
+    [`req_information.thread_usage_policy.${index}`, 'allowthreads'],
+    [`req_information.hostlist.${index}`, `${node}:ppn=${slots.length}`],
+    [
+      `req_information.task_usage.${index}.task.0`,
+      `cpu_list=${slots.join('-')},mem_list=0,cores=0,threads=${slots.length},host=${node}`,
+    ],
+  ]);
 }
 
 function remainingWalltime(job: Job): number | undefined {

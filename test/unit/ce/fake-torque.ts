@@ -36,7 +36,8 @@ printf '%s|%s|%s\\n' "$name" "$cd_at_start" "$*" >> "$home/calls"
 [ "$name" = qsub ] && cat > "$home/stdin"
 case "$name $1 \${2-}" in 'qstat -Q'*) name=qstat-Q ;; 'qstat -B'*) name=qstat-B ;; 'qstat -x '?*) name=qstat-job ;; esac
 if [ "$name" = qstat-job ] && [ ! -e "$home/$name.code" ]; then
-  echo "qstat: Unknown Job Id Error $2" >&2
+  shift
+  for id; do echo "qstat: Unknown Job Id Error $id" >&2; done
   exit 153
 fi
 [ -e "$home/$name.out" ] && cat "$home/$name.out"

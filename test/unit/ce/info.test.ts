@@ -140,6 +140,7 @@ describe('jobs', () => {
     const read = new Set<string>();
     const job = (id: string, state: string): JobElement => ({
       id,
+      shownId: id,
       state,
       text: (name) => {
         read.add(id);

@@ -66,6 +66,21 @@ describe('the tables of the stand-in', () => {
     expect(renderXml(jobs)).toBe(fixture('qstat-f-x.mixed.xml'));
   });
 
+  it('write XML as TORQUE does: dots in names, an element that stays open, values as they are', () => {
+    const attributes: Pair[] = [
+      ['resources_used.cput', '00:00:00'],
+      ['Resource_List.nodes', '1'],
+      ['submit_args', 'a<b>c&d'],
+      ['req_information.task_count.0', '1'],
+      ['req_information.task_usage.0.task.0', 'cpu_list=0-1,host=vm'],
+    ];
+    expect(renderXml([{ name: '1.vm', attributes }])).toBe(
+      '<?xml version="1.0"?>\n<Data><Job><Job_Id>1.vm</Job_Id><resources_used><cput>00:00:00</cput><nodes>1</nodes></resources_used>' +
+        '<submit_args>a\x0eb>c&d</submit_args><req_information><task_count.0>1</task_count.0>' +
+        '<task_usage.0.task.0><cpu_list>0-1</cpu_list><host>vm</host></task_usage.0.task.0></req_information></Job></Data>\n',
+    );
+  });
+
   it('reproduce the recorded plain table', () => {
     expect(renderDefault(jobs)).toBe(fixture('qstat.mixed.txt'));
   });

@@ -1,4 +1,5 @@
-// Single values of a <Job>, found by one walk over its tags: for who needs a few of them from each of thousands of jobs.
+// Single values of a <Job> or a <Node>, found by one walk over its tags: for who needs a few of them from each of thousands.
+// Whatever else is in the element may have any name and any value: it is never looked at.
 import { decodeText } from './xml.ts';
 
 /** A name that somebody asked for: a value, or an element with values of its own. */
@@ -21,8 +22,8 @@ const SLASH = 0x2f;
 const BUCKETS = 256;
 
 /** Learns which values are asked for, and notes where they are in each job: looking for one after the other would read
- * the job again for each. */
-export class JobFields {
+ * the job again for each. An element whose tags do not fit together is searched for each value instead. */
+export class ElementFields {
   readonly #fields = new Map<string, Field>();
   readonly #within = new Map<string, Map<string, Field>>();
   /** All fields, by the first and the last letter and the length of their names. */
@@ -32,8 +33,10 @@ export class JobFields {
   #end = 0;
   #walk = 0;
   #walked = false;
+  /** Its tags do not fit together: what the walk found may be in the wrong place. */
+  #crooked = false;
 
-  /** Where the job is: `<Job>` begins at `from`, and `end` is behind its last bracket. */
+  /** Where the element is: its opening tag begins at `from`, and `end` is behind its last bracket. */
   moveTo(bytes: Buffer, from: number, end: number): void {
     this.#bytes = bytes;
     this.#from = from;
@@ -43,9 +46,10 @@ export class JobFields {
 
   /** A value of the job, or of an element directly below it; the first if there are several.
    * @returns undefined if it is absent or empty */
-  text(name: string, within: string | undefined): string | undefined {
+  text(name: string, within?: string): string | undefined {
     const field = this.#field(name, within);
     if (!this.#walked) this.#walkTags();
+    if (this.#crooked) return this.#search(name, within);
     if (field.walk !== this.#walk || field.begin === field.end) return undefined;
     return this.#decode(field);
   }
@@ -100,6 +104,17 @@ export class JobFields {
       }
     }
     this.#walked = true;
+    this.#crooked = depth !== -1;
+  }
+
+  /** The first element of this name, behind the first tag `within`. */
+  #search(name: string, within: string | undefined): string | undefined {
+    const element = this.#bytes.subarray(this.#from, this.#end);
+    const from = within === undefined ? 0 : element.indexOf(`<${within}>`);
+    const begin = from < 0 ? -1 : element.indexOf(`<${name}>`, from);
+    const end = begin < 0 ? -1 : element.indexOf(`</${name}>`, begin);
+    const text = end < 0 ? '' : element.toString('utf8', begin + name.length + 2, end);
+    return text === '' ? undefined : decodeText(text);
   }
 
   #find(begin: number, end: number, parent: Field | undefined): Field | undefined {
