@@ -7,7 +7,7 @@ import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environmen
 import { endGuest } from '../node/epilogue.ts';
 import { readQueueList } from '../node/queue-list.ts';
 import { type JobRecord, jobPaths } from '../node/record.ts';
-import { parseEpilogueArguments } from '../torque/hook-arguments.ts';
+import { type EpilogueArguments, parseEpilogueArguments, queueOfEpilogue } from '../torque/hook-arguments.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
 import { type Log, NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
@@ -32,7 +32,8 @@ export async function main(argv: string[]): Promise<number> {
   exitUnlessDecided(FAULT_OUTCOMES.node.commandExit);
   requireRoot('epilogue');
   const { configFile, state, rest, peer } = takeHookOptions(argv);
-  const given = parseEpilogueArguments(rest);
+  const given = readArguments(rest, configFile, state);
+  if (given === undefined) return 0;
   const hook = peer === undefined ? given : { ...given, jobId: peerJobId(given.jobId, parseRank(peer.rank)) };
   const known = existsSync(jobPaths(state, hook.jobId).directory);
   const config = readConfig(configFile, known);
@@ -62,6 +63,23 @@ export async function main(argv: string[]): Promise<number> {
     throw error;
   } finally {
     await log.close();
+  }
+}
+
+/** Undefined for a job that is none of ours: nothing that the mom says of it could then be refused. Without an id that can be read
+ * there is no record, and only its queue can make it ours. */
+function readArguments(
+  argv: readonly string[],
+  configFile: string,
+  state: string,
+): EpilogueArguments | undefined {
+  try {
+    return parseEpilogueArguments(argv);
+  } catch (error) {
+    const queue = queueOfEpilogue(argv);
+    const served = readConfig(configFile, false)?.queues ?? readQueueList(state) ?? [];
+    if (queue !== undefined && !served.includes(queue)) return undefined;
+    throw error;
   }
 }
 

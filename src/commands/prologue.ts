@@ -14,6 +14,7 @@ import {
   type HookArguments,
   hookLimitMs,
   parsePrologueArguments,
+  queueOfPrologue,
   wallSecondsOf,
 } from '../torque/hook-arguments.ts';
 import { findAccount } from '../util/account.ts';
@@ -51,11 +52,13 @@ export async function main(argv: string[]): Promise<number> {
   try {
     requireRoot('prologue');
     const { configFile, state, rest, peer } = takeHookOptions(argv);
+    const queue = queueOfPrologue(rest);
+    const config = await readConfig(configFile, state, queue, rest[0]);
+    // What else the mom says of other queues' jobs is nothing that could be refused.
+    if (config === undefined || (queue !== undefined && !config.queues.includes(queue))) return 0;
     const given = parsePrologueArguments(rest);
     const isPeer = peer?.isStart === false;
     const hook = isPeer ? { ...given, jobId: given.jobId.replace(/\.node[0-9]+$/, '') } : given;
-    const config = await readConfig(configFile, state, hook);
-    if (config === undefined || !config.queues.includes(hook.queue)) return 0;
     if (config.state !== state)
       throw new VmbatchError({
         fault: 'node',
@@ -84,7 +87,8 @@ export async function main(argv: string[]): Promise<number> {
 async function readConfig(
   file: string,
   state: string,
-  { queue, jobId }: HookArguments,
+  queue: string | undefined,
+  jobId = '',
 ): Promise<NodeConfig | undefined> {
   try {
     const config = loadNodeConfig(file);
@@ -92,7 +96,7 @@ async function readConfig(
     if (foreignOwner(config.state) === undefined) writeQueueList(config, file);
     return config;
   } catch (error) {
-    if (readQueueList(state)?.includes(queue) === false) return undefined;
+    if (queue !== undefined && readQueueList(state)?.includes(queue) === false) return undefined;
     // A file that is broken fails every job.
     const settings = { faults: BUILT_IN_DEFAULTS['guard.faults'], node: undefined, pbsBinPath: undefined };
     await noteFault(

@@ -1,6 +1,7 @@
 // What the mom hands to prologue and epilogue, and what its configuration says about them.
 import { readFileSync } from 'node:fs';
 import { VmbatchError } from '../util/errors.ts';
+import { isJobId } from './job-id.ts';
 
 export interface HookArguments {
   jobId: string;
@@ -19,8 +20,16 @@ export interface EpilogueArguments extends HookArguments {
   exitStatus: number;
 }
 
-/** `112.server`, `113[2].server`: also safe as a file name and as a libvirt domain's. */
-const JOB_ID = /^[0-9]{1,15}(\[[0-9]{0,10}\])?(\.[A-Za-z0-9][A-Za-z0-9.-]{0,200})?$/;
+/** A job's id is also a part of names of files, with some thirty characters beside it. */
+const MAX_ID_LENGTH = 215;
+
+const isId = (text: string) => text.length <= MAX_ID_LENGTH && isJobId(text);
+
+/** The queue among a prologue's or an epilogue's arguments, before anything is asked of the others: the mom calls the
+ * hooks for the jobs of all queues, and most are none of ours.
+ * @returns undefined if there are too few */
+export const queueOfPrologue = (argv: readonly string[]): string | undefined => argv[5];
+export const queueOfEpilogue = (argv: readonly string[]): string | undefined => argv[7];
 
 /** A prologue's eight arguments: id, user, group, name, resources asked for, queue, account, script. */
 export function parsePrologueArguments(argv: readonly string[]): HookArguments {
@@ -38,6 +47,8 @@ export function parseEpilogueArguments(argv: readonly string[]): EpilogueArgumen
   };
 }
 
+const ID_RULE = `allowed: NUMBER.SERVER or NUMBER[INDEX].SERVER, at most ${MAX_ID_LENGTH} characters; letters, digits and _ . : @ + ~ [ ] - in the server's name`;
+
 type Unchecked = { [key in keyof HookArguments]: string | undefined };
 
 function check(hook: string, count: number, argv: readonly string[], values: Unchecked): HookArguments {
@@ -45,8 +56,8 @@ function check(hook: string, count: number, argv: readonly string[], values: Unc
   const problem =
     argv.length !== count
       ? `was given ${argv.length} arguments, TORQUE 6 gives ${count}`
-      : jobId === undefined || !JOB_ID.test(jobId)
-        ? `was given ${JSON.stringify(jobId)} as job id`
+      : jobId === undefined || !isId(jobId)
+        ? `was given ${JSON.stringify(jobId)} as job id: ${ID_RULE}`
         : undefined;
   if (
     problem !== undefined ||
@@ -77,11 +88,11 @@ export function wallSecondsOf(resources: string): number | undefined {
 
 /** @throws VmbatchError `node` if it is not a TORQUE job id. */
 export function checkJobId(jobId: string | undefined): string {
-  if (jobId !== undefined && JOB_ID.test(jobId)) return jobId;
+  if (jobId !== undefined && isId(jobId)) return jobId;
   throw new VmbatchError({
     fault: 'node',
     code: 'job-id',
-    message: `${JSON.stringify(jobId)} is not the id of a TORQUE job`,
+    message: `${JSON.stringify(jobId)} is not the id of a TORQUE job: ${ID_RULE}`,
   });
 }
 

@@ -32,13 +32,13 @@ ${more}`,
   utimesSync(config, past, past);
 }
 
-function hook(name: 'prologue' | 'epilogue', queue: string) {
+function hook(name: 'prologue' | 'epilogue', queue: string, jobId = '7.vm', further: readonly string[] = []) {
   const script = join(directory, '7.SC');
   writeFileSync(script, '#!/bin/sh\n');
   const words =
     name === 'prologue'
-      ? ['7.vm', 'root', 'root', 'job', 'nodes=1', queue, '', script]
-      : ['7.vm', 'root', 'root', 'job', '1', 'nodes=1', 'cput=0', queue, '', '0', script];
+      ? [jobId, 'root', 'root', 'job', 'nodes=1', queue, '', script, ...further]
+      : [jobId, 'root', 'root', 'job', '1', 'nodes=1', 'cput=0', queue, '', '0', script, ...further];
   const { status, stdout, stderr } = spawnSync(
     vmbatch,
     [name, '--config', config, '--state', join(directory, 'state'), ...words],
@@ -72,6 +72,37 @@ describe.runIf(process.getuid?.() === 0)('vmbatch prologue', () => {
       status: 2,
       stderr: expect.stringMatching(/node\.yaml:6:1: .*imagse/),
     });
+  });
+
+  it.each(['33.torque_server', '33.torque.example.org:15001', '33[2].torque_server', '33'])(
+    'takes the id %s',
+    (id) => {
+      expect(hook('prologue', 'vmalice', id)).toMatchObject({
+        status: 2,
+        stderr: expect.stringContaining('[image-absent]'),
+      });
+      expect(hook('epilogue', 'vmalice', id)).toMatchObject({ status: 0, stderr: '' });
+    },
+  );
+
+  it.each(['-33.vm', '33.vm 34.vm', '33.vm/../x', '33...', '33.\x1bvm', 'no id'])(
+    'refuses the id %j, and only in a queue that it serves',
+    (id) => {
+      expect(hook('prologue', 'vmalice', id)).toMatchObject({
+        status: 2,
+        stderr: expect.stringMatching(/was given .* as job id: allowed: NUMBER\.SERVER/),
+      });
+      expect(hook('prologue', 'plain', id)).toEqual({ status: 0, stdout: '', stderr: '' });
+      expect(hook('epilogue', 'plain', id)).toEqual({ status: 0, stdout: '', stderr: '' });
+      writeNodeFile('imagse: {}');
+      expect(hook('prologue', 'plain', id)).toEqual({ status: 0, stdout: '', stderr: '' });
+    },
+  );
+
+  it('lets jobs of other queues pass however many arguments the mom gives', () => {
+    expect(hook('prologue', 'plain', '7.vm', ['more'])).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(hook('epilogue', 'plain', '7.vm', ['more'])).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(hook('prologue', 'vmalice', '7.vm', ['more']).stderr).toContain('was given 9 arguments');
   });
 
   it('refuses to work with shims that were installed for another state directory', () => {
