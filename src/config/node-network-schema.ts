@@ -3,11 +3,12 @@ import * as z from 'zod';
 import { BUILT_IN_DEFAULTS, type MountConfig, type NetworkConfig } from './node-config.ts';
 import {
   absolutePath,
+  guestPath,
   hostName,
   ipAddress,
   ipv4Address,
   ipv6Address,
-  isAbsolutePath,
+  isGuestPath,
   macAddress,
   nfsVersion,
   oneOf,
@@ -83,18 +84,21 @@ export const networkSchema = z
     }
   });
 
-const server = text('host:/export, as the guest reaches it, such as "10.0.2.2:/share"', (found) => {
-  const split = found.indexOf(':/');
-  const host = found.slice(0, split);
-  const exported = found.slice(split + 1);
-  return /^([a-z0-9.-]+|\[[a-f0-9:.]+\])$/i.test(host) && (exported === '/' || isAbsolutePath(exported));
-});
+const server = text(
+  'host:/export without blanks, as the guest reaches it, such as "10.0.2.2:/share"',
+  (found) => {
+    const split = found.indexOf(':/');
+    const host = found.slice(0, split);
+    const exported = found.slice(split + 1);
+    return /^([a-z0-9.-]+|\[[a-f0-9:.]+\])$/i.test(host) && (exported === '/' || isGuestPath(exported));
+  },
+);
 
 export const mountSchema = z
   .strictObject({
     type: oneOf('nfs', '9p', 'virtiofs'),
     server: server.optional(),
-    path: absolutePath(),
+    path: guestPath(),
     version: nfsVersion().optional(),
     port: wholeNumber(1, 65535).optional(),
     options: z

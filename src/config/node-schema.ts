@@ -16,6 +16,7 @@ import {
   durationOrOff,
   durationOrZero,
   flag,
+  guestPath,
   hasControlCharacters,
   hostName,
   hostOrAddress,
@@ -161,7 +162,7 @@ const nodeFile = z.strictObject({
   share: mountSchema,
   mounts: z.array(mountSchema).prefault([]),
   ready_channel: oneOf('file', 'ssh', 'agent').prefault(BUILT_IN_DEFAULTS.ready_channel),
-  ready_directory: absolutePath().optional(),
+  ready_directory: guestPath().optional(),
   cvmfs: z
     .strictObject({
       repositories: z.array(repositoryName()).prefault([]),
@@ -200,7 +201,7 @@ const nodeFile = z.strictObject({
         .strictObject({
           default: size(0).prefault(BUILT_IN_DEFAULTS['disk.scratch.default']),
           maximum: size(0).prefault(BUILT_IN_DEFAULTS['disk.scratch.maximum']),
-          path: absolutePath().prefault(BUILT_IN_DEFAULTS['disk.scratch.path']),
+          path: guestPath().prefault(BUILT_IN_DEFAULTS['disk.scratch.path']),
         })
         .superRefine(checkLimits(formatSize))
         .prefault({}),

@@ -42,14 +42,24 @@ export function wholeNumber(least: number, most: number) {
   return value((found) =>
     typeof found === 'number' && Number.isInteger(found) && found >= least && found <= most
       ? found
-      : new Refusal(`a whole number from ${least} to ${most}`),
+      : new Refusal(`a whole number from ${least} to ${most}${plainly(found)}`),
   );
 }
+
+/** What may be wrong with how a number is written. */
+function plainly(found: unknown): string {
+  return typeof found === 'string' && /\d/.test(found)
+    ? ', in decimal digits alone: no quotes, no zero before them, no fraction, no exponent'
+    : '';
+}
+
+/** Not `022 s`: some read that as 18. */
+const isPlain = (found: string) => !/^0\d/.test(found);
 
 /** Bytes, at least `least`. */
 export function size(least: number) {
   return value((found) => {
-    const bytes = typeof found === 'string' ? parseSize(found) : undefined;
+    const bytes = typeof found === 'string' && isPlain(found) ? parseSize(found) : undefined;
     if (bytes !== undefined && bytes >= least) return bytes;
     if (typeof found === 'number')
       return new Refusal(`${SIZE_RULE}; the unit is missing: write "${found} MiB" if you mean MiB`);
@@ -60,7 +70,7 @@ export function size(least: number) {
 /** Milliseconds, from 1 ms to 24 h. */
 export function duration() {
   return value((found) => {
-    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    const milliseconds = typeof found === 'string' && isPlain(found) ? parseDuration(found) : undefined;
     if (milliseconds !== undefined && milliseconds > 0 && milliseconds <= MAX_DURATION_MS)
       return milliseconds;
     if (typeof found === 'number')
@@ -72,7 +82,7 @@ export function duration() {
 /** Milliseconds, from none to 24 h. */
 export function durationOrZero() {
   return value((found) => {
-    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    const milliseconds = typeof found === 'string' && isPlain(found) ? parseDuration(found) : undefined;
     if (milliseconds !== undefined && milliseconds <= MAX_DURATION_MS) return milliseconds;
     return new Refusal(`${DURATION_RULE}, at most ${formatDuration(MAX_DURATION_MS)}`);
   });
@@ -83,7 +93,7 @@ export function durationOrOff() {
   return value((found) => {
     // YAML 1.1 readers take `off` for false; be kind to who writes that.
     if (found === 'off' || found === false) return 0;
-    const milliseconds = typeof found === 'string' ? parseDuration(found) : undefined;
+    const milliseconds = typeof found === 'string' && isPlain(found) ? parseDuration(found) : undefined;
     if (milliseconds !== undefined && milliseconds <= MAX_DURATION_MS) return milliseconds;
     return new Refusal(`off, or ${DURATION_RULE}, at most ${formatDuration(MAX_DURATION_MS)}`);
   });
@@ -93,7 +103,9 @@ export function durationOrOff() {
 export function loadLimit() {
   return value((found) => {
     if (found === 'off' || found === false) return undefined;
-    if (typeof found === 'number' && found > 0 && found <= 1000) return found;
+    // `2.0` and `2.50` come as text.
+    const load = typeof found === 'string' && /^(0|[1-9]\d*)\.\d+$/.test(found) ? Number(found) : found;
+    if (typeof load === 'number' && load > 0 && load <= 1000) return load;
     return new Refusal('off, or a load per processor: a number above 0, at most 1000');
   });
 }
@@ -103,7 +115,7 @@ export function startsLimit() {
   return value((found) =>
     found === 'auto' || (typeof found === 'number' && Number.isInteger(found) && found >= 0 && found <= 1024)
       ? found
-      : new Refusal('auto, or a whole number from 0 to 1024'),
+      : new Refusal(`auto, or a whole number from 0 to 1024${plainly(found)}`),
   );
 }
 
@@ -176,6 +188,22 @@ export function absolutePath() {
     if (typeof found !== 'string' || !isAbsolutePath(found)) return new Refusal(PATH_RULE);
     return found.endsWith('/') ? found.slice(0, -1) : found;
   });
+}
+
+const GUEST_PATH = /^[A-Za-z0-9/._@+,=~%:-]+$/;
+
+/** An absolute path that guests use as well: their service hands it from shell to shell. */
+export function guestPath() {
+  return value((found) => {
+    if (typeof found !== 'string' || !isGuestPath(found))
+      return new Refusal(`${PATH_RULE}, of A-Z a-z 0-9 / . _ @ + , = ~ % : -, since guests have it too`);
+    return found.endsWith('/') ? found.slice(0, -1) : found;
+  });
+}
+
+/** Whether guests can have the path. */
+export function isGuestPath(found: string): boolean {
+  return isAbsolutePath(found) && GUEST_PATH.test(found);
 }
 
 /** Whether the text is an absolute path that stays where it points; `/` itself is none of ours. */

@@ -1,9 +1,21 @@
 // The node file, /etc/vmbatch/node.yaml: from YAML text to a NodeConfig, or one error with every problem in it.
 import { realpathSync } from 'node:fs';
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
+import { writableByOthers } from '../util/trusted-file.ts';
 import type { NodeConfig } from './node-config.ts';
+import { directoryProblems } from './node-directories.ts';
 import { crossCheck, type NodeFileProblem, showPath, translateIssue } from './node-problems.ts';
 import { checkSchema } from './node-schema.ts';
 
@@ -14,7 +26,7 @@ const MAX_FILE_BYTES = 1024 * 1024;
 const HINT = 'correct the file; share/examples/node.yaml shows every key';
 
 /** Reads and checks a node file. A symbolic link is followed, since sites keep the file on a share.
- * @throws VmbatchError `node`: `config-unreadable`, or what {@link parseNodeConfig} throws. */
+ * @throws VmbatchError `node`: `config-unreadable`, `config-unsafe`, or what {@link parseNodeConfig} throws. */
 export function loadNodeConfig(path: string): NodeConfig {
   const unreadable = (why: string, cause?: unknown) =>
     new VmbatchError({
@@ -33,6 +45,15 @@ export function loadNodeConfig(path: string): NodeConfig {
       error,
     );
   }
+  // Whoever can write it decides what root runs. Anybody else than root reads it for himself.
+  const unsafe = process.geteuid?.() === 0 ? writableByOthers(path) : undefined;
+  if (unsafe !== undefined)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'config-unsafe',
+      message: `node file ${path}: ${unsafe}, and what stands in the file is done as root`,
+      hint: 'give it to root and take the right to write from others: chown root:root, chmod go-w',
+    });
   const bytes = readForeignFile(target, { maxBytes: MAX_FILE_BYTES }, 'node');
   if (bytes === undefined) throw unreadable('does not exist');
   let text: string;
@@ -62,6 +83,7 @@ export function parseNodeConfig(text: string, fileName: string): NodeConfig {
   if (notYaml.length > 0) throw invalid(fileName, notYaml);
   let content: unknown;
   try {
+    keepNumbersAsWritten(document);
     content = document.toJS();
   } catch (error) {
     // Aliases without an anchor, or so many that they are meant to harm.
@@ -69,7 +91,11 @@ export function parseNodeConfig(text: string, fileName: string): NodeConfig {
     throw invalid(fileName, [{ line: 1, column: 1, text: `not valid YAML: ${why}` }]);
   }
   const { issues, config } = checkSchema(content);
-  const problems = [...issues.flatMap((issue) => translateIssue(issue, content)), ...crossCheck(content)];
+  const problems = [
+    ...issues.flatMap((issue) => translateIssue(issue, content)),
+    ...crossCheck(content),
+    ...(config === undefined ? [] : directoryProblems(config)),
+  ];
   if (config !== undefined && problems.length === 0) return config;
   throw invalid(
     fileName,
@@ -81,6 +107,17 @@ export function parseNodeConfig(text: string, fileName: string): NodeConfig {
           : `${showPath(problem.path)}: ${problem.text}`,
     })),
   );
+}
+
+/** A number that is not written as everybody reads it (`022`, `0x16`, `3.0`, `1e3`, and `1_000` with `%YAML 1.1`) stays the text
+ * that it is: what wants a number then refuses it, and says what was found. */
+function keepNumbersAsWritten(document: Document): void {
+  visit(document, {
+    Scalar(_key, node) {
+      if (typeof node.value === 'number' && node.source !== undefined && String(node.value) !== node.source)
+        node.value = node.source;
+    },
+  });
 }
 
 interface Place {

@@ -19,6 +19,7 @@ import {
 } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
 import type { Run } from '../util/run.ts';
+import { directoriesRow } from './check-directories.ts';
 import { openHypervisor } from './environment.ts';
 import { foreignOwner } from './owner/state-owner.ts';
 import { previewGuest } from './preview.ts';
@@ -47,6 +48,7 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       return ok(`${configFile}: ${counted(queues.length, 'queue')}, ${counted(images.size, 'image')}`);
     },
   },
+  directoriesRow,
   {
     name: 'programs',
     about: 'Are the programs there that the hooks start?',

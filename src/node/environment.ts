@@ -4,7 +4,7 @@ import { loadNodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
-import { toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { type Log, NO_LOG, openLog } from '../util/log.ts';
 import { run } from '../util/run.ts';
 
@@ -52,7 +52,8 @@ export async function openNodeLog(directory: string, jobId: string): Promise<Log
     mkdirSync(directory, { recursive: true, mode: 0o750 });
     return await openLog(directory, jobId);
   } catch (error) {
-    process.stderr.write(`vmbatch: no log in ${directory}: ${toVmbatchError(error, 'node').message}\n`);
+    const why = errnoOf(error) ?? toVmbatchError(error, 'node').message;
+    process.stderr.write(`vmbatch: no log in ${directory} (${why}): is log in the node file right?\n`);
     return NO_LOG;
   }
 }

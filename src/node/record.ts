@@ -1,6 +1,6 @@
 // The record of a job on this node: what was decided for it and what exists. Each acquisition is written down
 // before it happens; whoever comes later, in whatever state things were left, can undo from the record alone.
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
@@ -136,6 +136,13 @@ export function bootOfMachine(): string {
  * @throws VmbatchError `node` (`state-of-another-node`) */
 export function prepareState(state: string): void {
   makeDirectory(state, 0o711);
+  if (!statSync(state).isDirectory())
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'state-unusable',
+      message: `${state} is no directory`,
+      hint: 'correct state in the node file, or move what is there out of the way',
+    });
   ownState(state);
   for (const path of [join(state, 'jobs'), join(state, 'sessions'), leaseDirectory(state)])
     makeDirectory(path, 0o711);

@@ -5,6 +5,7 @@ import type { ContextSite } from '../context/disk-files.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import { resourcePath } from '../util/resources.ts';
+import { writableByOthers } from '../util/trusted-file.ts';
 import type { GuestPlan } from './plan.ts';
 
 /** A hook is a script; what it needs besides lies on the share or in the image. */
@@ -64,6 +65,14 @@ async function loadParts(
 
 function readScript(key: string, path: string): Buffer {
   const script = readForeignFile(path, { maxBytes: MAX_SCRIPT_BYTES }, 'node');
+  const unsafe = process.geteuid?.() === 0 ? writableByOthers(path) : undefined;
+  if (unsafe !== undefined)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'file-unsafe',
+      message: `context.${key}: ${unsafe}, and root of every guest runs it`,
+      hint: 'give it to root and take the right to write from others: chown root:root, chmod go-w',
+    });
   if (script !== undefined) return script;
   throw new VmbatchError({
     fault: 'node',

@@ -1,4 +1,6 @@
 // Logs of a node: JSON for machines and readable lines for people, the job's id on every line.
+import { closeSync, constants, openSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -12,6 +14,15 @@ export interface Log {
 /** Opens `vmbatch.log` and `vmbatch.json` in `directory`; both are appended to, a line a write, so that hooks
  * of several jobs may share them. Loads winston. */
 export async function openLog(directory: string, jobId: string): Promise<Log> {
+  // The library tries for ever to open what cannot be opened, such as a file on /proc.
+  for (const name of ['vmbatch.log', 'vmbatch.json'])
+    closeSync(
+      openSync(
+        join(directory, name),
+        constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK,
+        0o640,
+      ),
+    );
   const { default: winston } = await import('winston');
   const { format } = winston;
   const stamp = format.timestamp();

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Script } from 'node:vm';
 import { errnoOf, VmbatchError } from './errors.ts';
 import { ESCAPES, type Language } from './template.ts';
+import { writableByOthers } from './trusted-file.ts';
 
 export interface SiteTemplate {
   path: string;
@@ -27,6 +28,10 @@ export async function openSiteTemplate(path: string): Promise<SiteTemplate> {
   } catch (error) {
     throw invalid('template-missing', `template ${path} cannot be read (${errnoOf(error)})`, error);
   }
+  // It is a program that root runs.
+  const unsafe = process.geteuid?.() === 0 ? writableByOthers(path) : undefined;
+  if (unsafe !== undefined)
+    throw invalid('file-unsafe', `template ${path}: ${unsafe}, and root runs what stands in it`);
   if (text.length > MAX_BYTES)
     throw invalid(
       'template-invalid',

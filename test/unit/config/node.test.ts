@@ -1,5 +1,15 @@
 // The node file: the documented example, every default, and what an admin is told about mistakes.
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -261,5 +271,173 @@ share: { type: nfs, server: "[fe80::1]:/", path: /shared, version: 4 }
     ],
   ])('refuses %s', (_, text, expected) => {
     expect(message(text)).toBe(expected);
+  });
+});
+
+describe('numbers', () => {
+  it.each([
+    '022',
+    '0x16',
+    '0o26',
+    '3.0',
+    '3.5',
+    '3e0',
+    '+3',
+    '1_0',
+    '"3"',
+    "'3'",
+    '!!int "022"',
+    '!!float "3.0"',
+    '.inf',
+    '-1',
+    '99999999999999999999',
+    '3 # x\n  return: &a manual\n  node: 022 3',
+  ])('are as everybody reads them, or refused: guard.faults: %s', (written) => {
+    const text = message(`${MINIMAL}guard:\n  faults: ${written}\n`);
+    expect(text).toMatch(
+      /guard\.(faults|node): found .*, allowed: (a whole number from 0 to 1000|a host name)/,
+    );
+  });
+
+  it.each([
+    [
+      'network: { type: bridge, name: br0, addressing: static, pool: [{ address: 192.0.2.7 }], prefix_length: 024 }',
+    ],
+    ['hypervisor: { cpu_shares: 0100 }'],
+    ['features: { hs06: 012 }'],
+    ['debug: { consoles: 2e1 }'],
+    ['starts: 04'],
+    ['starts: "4"'],
+    ['max_load: 02.5'],
+    ['max_load: 1e1'],
+    ['timeouts: { ready: 0280 s }'],
+    ['disk: { wait: 030 s }'],
+    ['disk: { cache: 020 GiB }'],
+    ['debug: { keep_on_failure: 010 min }'],
+    ['memory: { free_floor: 064 MiB }'],
+    ['mounts: [{ type: nfs, server: "h:/a", path: /a, port: 02049 }]'],
+    ['mounts: [{ type: nfs, server: "h:/a", path: /a, version: 4.10 }]'],
+    ['mounts: [{ type: nfs, server: "h:/a", path: /a, version: 4e0 }]'],
+  ])('are refused wherever they stand: %s', (line) => {
+    expect(message(`${MINIMAL}${line}\n`)).toMatch(/node\.yaml:\d+:\d+: .*found .*allowed: /);
+  });
+
+  it('are refused with another version of YAML, too', () => {
+    expect(message(`%YAML 1.1\n---${MINIMAL}guard: { faults: 1_0 }\n`)).toContain('found "1_0"');
+  });
+
+  it('may have a fraction where one has a meaning', () => {
+    const load = (text: string) => parseNodeConfig(`${MINIMAL}max_load: ${text}\n`, 'n').maxLoad;
+    expect(['2', '2.5', '2.50', '2.0', 'off'].map(load)).toEqual([2, 2.5, 2.5, 2, undefined]);
+    const share = (text: string) =>
+      parseNodeConfig(MINIMAL.replace('path: /shared', `path: /shared, version: ${text}`), 'n').share;
+    expect(['3', '4', '4.0', '4.2', '"4.1"'].map(share)).toMatchObject(
+      ['3', '4.0', '4.0', '4.2', '4.1'].map((version) => ({ version })),
+    );
+  });
+});
+
+describe('directories', () => {
+  it.each([
+    ['log: /proc', 'log'],
+    ['log: /proc/self/fd', 'log'],
+    ['log: /sys/fs', 'log'],
+    ['state: /dev/shm/vmbatch', 'state'],
+    ['state: vmbatch', 'state'],
+    ['state: /var/lib/../lib/vmbatch', 'state'],
+    ['network: { type: bridge, name: b, lock_directory: /proc/locks }', 'network.lock_directory'],
+    ['network: { type: bridge, name: b, lock_directory: /var/lib/vmbatch/jobs }', 'network.lock_directory'],
+    ['network: { type: bridge, name: b, lock_directory: /var/lib/vmbatch }', 'network.lock_directory'],
+    ['mounts: [{ type: 9p, path: /sys }]', 'mounts[0].path'],
+    ['mounts: [{ type: 9p, path: /shared }]', 'mounts[0].path'],
+    ['mounts: [{ type: 9p, path: /a }, { type: 9p, path: /b }, { type: 9p, path: /a }]', 'mounts[2].path'],
+    ['mounts: [{ type: 9p, path: /soft ware }]', 'mounts[0].path'],
+    ['disk: { scratch: { path: /dev/scratch } }', 'disk.scratch.path'],
+    ['disk: { scratch: { path: /shared/scratch, maximum: 1 GiB } }', 'disk.scratch.path'],
+    ['signatures: { ca_directory: /proc/1 }', 'signatures.ca_directory'],
+    ['hypervisor: { templates: /shared/templates }', 'hypervisor.templates'],
+    ['context: { templates: /shared/templates }', 'context.templates'],
+    ['context: { before_job: /shared/before }', 'context.before_job'],
+    ['guard: { pbs_bin_path: /shared/bin }', 'guard.pbs_bin_path'],
+    ['state: /shared/vmbatch', 'state'],
+    ['log: /shared/log', 'log'],
+    ['mounts: [{ type: 9p, path: /software }]\nlog: /software', 'log'],
+    ['log: /var/lib/vmbatch', 'log'],
+    ['log: /var/lib/vmbatch/log', 'log'],
+    ['state: /var/log/vmbatch/state', 'log'],
+    ['ready_directory: /shared/rea dy', 'ready_directory'],
+  ])('that cannot be are refused: %s', (line, key) => {
+    const escaped = key.replaceAll(/[[\].]/g, '\\$&');
+    expect(message(`${MINIMAL}${line}\n`)).toMatch(
+      new RegExp(`node\\.yaml:\\d+:\\d+: ${escaped}: found .*, allowed: `),
+    );
+  });
+
+  it.each(['/my share', '/share\t', "/share'"])(
+    'an export that guests cannot mount is refused: %s',
+    (path) => {
+      expect(message(MINIMAL.replace('10.0.2.2:/share', `10.0.2.2:${path}`))).toMatch(
+        /share\.server: found .*, allowed: host:\/export without blanks/,
+      );
+    },
+  );
+
+  it('that are right side by side are taken', () => {
+    const text = `${MINIMAL}
+state: /srv/vmbatch
+log: /srv/vmbatch-log
+mounts: [{ type: 9p, path: /shared/software }, { type: 9p, path: /process }]
+disk: { scratch: { path: /shared2, maximum: 1 GiB } }
+`;
+    expect(parseNodeConfig(text, 'n').mounts).toHaveLength(2);
+  });
+});
+
+describe.runIf(process.getuid?.() === 0)('a node file that is not root alone to write', () => {
+  it('is refused, and so is one that others can put another in the place of', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'vmbatch-node-'));
+    const at = (name: string) => join(directory, name);
+    const NOBODY = 65534;
+    const load = (name: string) => {
+      try {
+        return loadNodeConfig(at(name)).queues[0];
+      } catch (error) {
+        if (error instanceof VmbatchError && error.code === 'config-unsafe') return error.message;
+        throw error;
+      }
+    };
+    try {
+      for (const name of ['safe', 'open', 'theirs', 'sticky']) mkdirSync(at(name));
+      for (const name of ['safe', 'open', 'theirs', 'sticky'])
+        writeFileSync(at(`${name}/node.yaml`), MINIMAL);
+      chmodSync(at('open'), 0o777);
+      chmodSync(at('sticky'), 0o1777);
+      chownSync(at('theirs'), NOBODY, NOBODY);
+      expect(load('safe/node.yaml')).toBe('vmalice');
+      expect(load('sticky/node.yaml')).toBe('vmalice');
+      expect(load('open/node.yaml')).toContain(
+        `${at('open')} may be written to by others than root (mode 777)`,
+      );
+      expect(load('theirs/node.yaml')).toContain(`${at('theirs')} belongs to uid ${NOBODY}`);
+      // Links, each on a way that leads through a directory of somebody else's.
+      symlinkSync('../open/node.yaml', at('safe/link.yaml'));
+      symlinkSync(at('safe/node.yaml'), at('open/link.yaml'));
+      symlinkSync(at('open/link.yaml'), at('safe/chain.yaml'));
+      symlinkSync('node.yaml', at('safe/good.yaml'));
+      expect(load('safe/link.yaml')).toContain('open may be written');
+      expect(load('safe/chain.yaml')).toContain('open may be written');
+      expect(load('safe/good.yaml')).toBe('vmalice');
+      lchownSync(at('safe/good.yaml'), NOBODY, NOBODY);
+      expect(load('safe/good.yaml')).toContain(`good.yaml belongs to uid ${NOBODY}`);
+      for (const mode of [0o646, 0o664, 0o666, 0o777]) {
+        chmodSync(at('safe/node.yaml'), mode);
+        expect(load('safe/node.yaml')).toContain('node.yaml may be written to by others than root');
+      }
+      chmodSync(at('safe/node.yaml'), 0o644);
+      chownSync(at('safe/node.yaml'), NOBODY, 0);
+      expect(load('safe/node.yaml')).toContain(`belongs to uid ${NOBODY}`);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });

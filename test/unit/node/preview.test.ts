@@ -65,7 +65,7 @@ disk: { scratch: { maximum: 1 GiB }, cache: 1 GiB }
     const { stdout, stderr, status } = run('domain', 'show', '--script', script, '--config', config);
     expect([status, stderr]).toEqual([0, expect.not.stringContaining('demo configuration')]);
     expect(stdout).toMatch(/<domain type="kvm">[\s\S]*machine="q35"[\s\S]*<source bridge="br7"\/>/);
-    expect(stdout).toContain(`${directory}/state/cache/demo-0.raw`);
+    expect(stdout).toContain(`${directory}/state/cache/demo@5001-0.raw`);
     expect(stdout).toContain('<driver type="virtiofs"/>');
   });
 
