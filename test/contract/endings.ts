@@ -6,6 +6,9 @@ import { describe, expect, it } from 'vitest';
 import { type Batch, real } from './batch.ts';
 import { fixture, recordedCommand } from './recordings.ts';
 
+/** Within $jobstartblocktime of a start, TORQUE takes a mom that goes away for a start that failed. */
+const SETTLED_MS = real ? 6_000 : 0;
+
 export function endingsContract(batch: () => Batch): void {
   describe('qdel', () => {
     it('ends a queued or held job at once, without exit status, with a D record only', async () => {
@@ -145,12 +148,15 @@ export function endingsContract(batch: () => Batch): void {
       expect(batch().events(id)).toContain('epilogue end');
     });
 
-    it('with -r kills and requeues it: the prologue runs again, start_count is 2', async () => {
-      const script = 'if [ -e "$HOME/again" ]; then exit 4; fi; touch "$HOME/again"; sleep 300\n';
+    it.each(['-q', '-r'] as const)('with %s kills and requeues it: its start_count is 2', async (mode) => {
+      const mark = `again${mode}`;
+      const script = `if [ -e "$HOME/${mark}" ]; then exit 4; fi; touch "$HOME/${mark}"; sleep 300\n`;
       const id = await batch().submit('m_again', script);
-      await batch().until(id, () => existsSync(batch().userFile('again')));
+      await batch().until(id, () => existsSync(batch().userFile(mark)));
+      await batch().running(id);
+      await sleep(SETTLED_MS);
       await batch().killMom('SIGKILL');
-      await batch().startMom('-r');
+      await batch().startMom(mode);
       const attributes = await batch().ended(id);
       expect([attributes.get('exit_status'), attributes.get('start_count')]).toEqual(['4', '2']);
       expect(batch().records(id)).toBe('QSSE');
@@ -159,6 +165,21 @@ export function endingsContract(batch: () => Batch): void {
           .events(id)
           .filter((event) => event === 'epilogue end'),
       ).toHaveLength(2);
+    });
+
+    it.each(['-q', '-r'] as const)('with %s ends a job that is not rerunnable with -4', async (mode) => {
+      const id = await batch().submit('m_once', 'sleep 300\n', '-r', 'n');
+      await batch().running(id);
+      await sleep(SETTLED_MS);
+      await batch().killMom('SIGKILL');
+      await batch().startMom(mode);
+      const attributes = await batch().ended(id);
+      expect([attributes.get('exit_status'), attributes.get('start_count')]).toEqual(['-4', '1']);
+      expect(
+        batch()
+          .events(id)
+          .filter((event) => event === 'epilogue end'),
+      ).toHaveLength(1);
     });
 
     it('lets prologue and job run on while it is away, makes qdel fail with 224, and ends the job with -3', async () => {

@@ -13,7 +13,8 @@ usage: torque-standin install DIR [--server-name NAME] [--queue NAME] [--np N]
        torque-standin stop DIR      stop them and end what their jobs still run
        torque-standin server        run the server of TORQUE_STANDIN_HOME in the foreground
        torque-standin mom --node NAME [--first] [-p|-q|-r] [--block-starts]
-                                    run a mom in the foreground; -r kills and requeues jobs of an earlier mom
+                                    run a mom in the foreground; -q and -r kill the jobs of an earlier mom,
+                                    which go back into the queue unless they are not rerunnable
 `;
 
 async function main(argv: string[]): Promise<number> {
@@ -64,7 +65,7 @@ async function main(argv: string[]): Promise<number> {
         home,
         node: values.node,
         first: values.first ?? false,
-        abort: values.abort ?? false,
+        abort: values.abort === true || values.quick === true,
         blockStarts,
       });
       return await new Promise<never>(() => undefined);

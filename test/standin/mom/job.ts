@@ -330,7 +330,7 @@ export class MomJob {
     this.mom.log('128', 'Job', this.id, 'removed job script');
   }
 
-  /** After a restart of the mom: what its predecessor left behind. `abort` is `-r`. */
+  /** After a restart of the mom: what its predecessor left behind. `abort` is `-q` and `-r`. */
   recover(abort: boolean): void {
     const { phase, session = 0, sessionStart = '', exitStatus = 0, used = [], message } = this.record;
     if (phase === 'obit') {

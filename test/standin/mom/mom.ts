@@ -15,7 +15,7 @@ export interface MomOptions {
   node: string;
   /** Whether the site directory itself is this mom's. */
   first: boolean;
-  /** `-r`: running jobs of an earlier mom are killed and given back. */
+  /** `-q` and `-r`: running jobs of an earlier mom are killed and given back. */
   abort: boolean;
   blockStarts: boolean;
 }

@@ -81,6 +81,8 @@ function take(
 const PROLOGUE_FAILED = -14;
 /** Start attempts that failed for a reason that may pass: mom lost its data, mom aborted the job, cgroups. */
 const RETRIED = new Set([-3, -4, -13, PROLOGUE_FAILED]);
+/** Aborted by a mom at its start: `setrerun` in TORQUE's req_jobobit.c ends a job that is not rerunnable. */
+const ABORTED_AT_START = -4;
 
 function obit(
   server: BatchServer,
@@ -99,6 +101,7 @@ function obit(
   const final =
     job.deleted ||
     !RETRIED.has(exitStatus) ||
+    (exitStatus === ABORTED_AT_START && !job.rerunnable) ||
     (exitStatus === PROLOGUE_FAILED && server.attributes.get('disable_automatic_requeue') === 'True');
   send(socket, {
     kind: 'obit-taken',
