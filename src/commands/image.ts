@@ -142,7 +142,7 @@ export async function main(argv: string[]): Promise<number> {
       `where to put it. Default: $VMBATCH_CACHE/demo-image, else ${DEFAULT_CACHE}/demo-image`,
     )
     .option('--force', 'build again, with the packages that apt offers now')
-    .option('--print', 'print the manifest (JSON) on standard output')
+    .option('--print', 'print the manifest (JSON) on standard output instead of the entry for the node file')
     .action(buildDemo);
   await program.parseAsync(argv, { from: 'user' });
   return exitCode;
@@ -280,12 +280,17 @@ export function demoDirectory(out: string | undefined, environment: NodeJS.Proce
 
 async function buildDemo(options: { out?: string; force?: boolean; print?: boolean }): Promise<void> {
   const { buildDemoImage } = await import('../guest/image/build.ts');
+  const { demoImageEntry } = await import('../guest/image/node-entry.ts');
   const directory = demoDirectory(options.out, process.env);
   const started = performance.now();
   const result = await buildDemoImage({ directory, force: options.force ?? false, run, progress: say });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   say(result.built ? `${directory} built in ${seconds} s` : `${directory} is up to date`);
   if (options.print === true) process.stdout.write(`${JSON.stringify(result.manifest, null, 2)}\n`);
+  else {
+    say('put this into the node file:');
+    process.stdout.write(demoImageEntry(resolve(directory)));
+  }
 }
 
 /** Progress goes to stderr, so that what was asked for can be read from a pipe. */

@@ -68,7 +68,7 @@ describe('loadNodeConfig', () => {
     });
     expect(config.images.get('demo')).toEqual({
       name: 'demo',
-      path: '/var/lib/vmbatch-images/demo/template.qcow2',
+      path: '/var/cache/vmbatch/demo-image/template.qcow2',
       format: 'qcow2',
       sha256: undefined,
       signed: false,
@@ -76,8 +76,8 @@ describe('loadNodeConfig', () => {
       hypervisors: ['kvm', 'qemu'],
       boot: {
         type: 'kernel',
-        kernel: '/var/lib/vmbatch-images/demo/vmlinuz',
-        initrd: '/var/lib/vmbatch-images/demo/initrd.img',
+        kernel: '/var/cache/vmbatch/demo-image/vmlinuz',
+        initrd: '/var/cache/vmbatch/demo-image/initrd.img',
         commandLine: 'console=ttyS0 quiet',
       },
       vcpus: { default: 1, maximum: 4 },
