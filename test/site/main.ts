@@ -3,13 +3,15 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
+import { asAccount } from './account.ts';
 import { writePublic } from './configuration.ts';
 import type { GuestNetworkKind } from './network.ts';
 import { reportStop, runProgram, UsageError } from './program.ts';
 import { signalGroup } from './sheltered.ts';
 import { QUEUE, SITE_STAGES, type Site, type SiteOptions, startSite } from './site.ts';
 
-const HELP = `usage: npm run site [-- [--dir DIR] [--guests KIND] [--network KIND] [--nodes N] [COMMAND [ARGUMENT ...]]]
+const HELP = `usage: npm run site [-- [--dir DIR] [--guests KIND] [--network KIND] [--nodes N]
+                        [[--user] COMMAND [ARGUMENT ...]]]
 
 Starts a one-node site on this machine: a stand-in for TORQUE (for trying and testing, not a batch system), libvirt,
 a shared file system, a worker node with vmbatch. With a command: runs it in the site's environment, then stops.
@@ -20,6 +22,7 @@ Without: runs until it gets SIGINT (Ctrl-C) or SIGTERM.
   --network KIND  static: a bridge with a pool of addresses; dhcp: a network of libvirt's; both in a network namespace.
               Default: QEMU's user network. Not with fake guests
   --nodes N   worker nodes, all on this machine (default 1)
+  --user      run the command as the site's account, in its home, and not as root: TORQUE takes no jobs of root
 `;
 
 /** What a command gets to end by itself. */
@@ -39,15 +42,17 @@ function parse(argv: readonly string[]): {
   guests: Guests;
   network: GuestNetworkKind | undefined;
   nodes: number;
+  user: boolean;
   command: string[];
 } {
   let directory = '/var/tmp/vmbatch-site';
   let guests: Guests = 'demo';
   let network: GuestNetworkKind | undefined;
   let nodes = 1;
+  let user = false;
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (word === '--help') return { help: true, directory, guests, network, nodes, command: [] };
+    if (word === '--help') return { help: true, directory, guests, network, nodes, user, command: [] };
     if (word === '--') break;
     if (word === '--dir' || word.startsWith('--dir=')) {
       const value = word === '--dir' ? rest.shift() : word.slice('--dir='.length);
@@ -67,7 +72,8 @@ function parse(argv: readonly string[]): {
       nodes = Number(word === '--nodes' ? rest.shift() : word.slice('--nodes='.length));
       if (!Number.isInteger(nodes) || nodes < 1 || nodes > 16)
         throw new UsageError('--nodes needs 1 to 16 after it');
-    } else if (word.startsWith('-')) throw new UsageError(`unknown option ${word}`);
+    } else if (word === '--user') user = true;
+    else if (word.startsWith('-')) throw new UsageError(`unknown option ${word}`);
     else {
       rest.unshift(word); // from here on it is the command's
       break;
@@ -75,11 +81,12 @@ function parse(argv: readonly string[]): {
   }
   if (network !== undefined && guests !== 'demo')
     throw new UsageError('--network is for the demo guest only');
-  return { help: false, directory, guests, network, nodes, command: rest };
+  if (user && rest.length === 0) throw new UsageError('--user needs a command after it');
+  return { help: false, directory, guests, network, nodes, user, command: rest };
 }
 
 async function main(argv: string[], signal: AbortSignal): Promise<number> {
-  const { help, directory, guests, network, nodes, command } = parse(argv);
+  const { help, directory, guests, network, nodes, user, command } = parse(argv);
   if (help) {
     process.stdout.write(HELP);
     return 0;
@@ -99,7 +106,7 @@ async function main(argv: string[], signal: AbortSignal): Promise<number> {
     const environment = join(site.directory, 'environment');
     const path = `${shellQuote(site.standin.binDir)}:"$PATH"`;
     writePublic(environment, `export PATH=${path} VMBATCH_SITE=${shellQuote(site.directory)}\n`);
-    if (command.length > 0) return await runCommand(site, command, signal);
+    if (command.length > 0) return await runCommand(site, command, user, signal);
     process.stdout.write(instructions(site, environment, guests));
     return await new Promise<never>((_, reject) => {
       // The timer keeps the process: signals alone do not.
@@ -132,14 +139,18 @@ Ctrl-C here stops and removes everything.
 }
 
 /** Runs the command on this terminal; returns its exit code as a shell does. */
-function runCommand(site: Site, [file = '', ...args]: string[], signal: AbortSignal): Promise<number> {
+function runCommand(site: Site, command: string[], asUser: boolean, signal: AbortSignal): Promise<number> {
+  const { name, home } = site.account;
+  const [file = '', ...args] = asUser ? ['setpriv', ...asAccount(site.account), '--', ...command] : command;
+  const account = asUser ? { HOME: home, LOGNAME: name, USER: name, SHELL: '/bin/sh' } : {};
   // On a terminal it must stay in our process group, to be allowed to read from it.
   const onTerminal = process.stdin.isTTY === true;
   return new Promise((resolve) => {
     const child = spawn(file, args, {
       stdio: 'inherit',
       detached: !onTerminal,
-      env: { ...site.env, VMBATCH_SITE: site.directory },
+      env: { ...site.env, ...account, VMBATCH_SITE: site.directory },
+      ...(asUser ? { cwd: home } : {}),
     });
     const send = (name: NodeJS.Signals) => (onTerminal ? child.kill(name) : signalGroup(child.pid, name));
     let killer: NodeJS.Timeout | undefined;
