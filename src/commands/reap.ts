@@ -64,7 +64,7 @@ async function run(options: Options): Promise<number> {
           ? undefined
           : { directory: config.readyDirectory, exists: (path) => guard.exists(path) },
       openHypervisor: (named) => openHypervisor(named ?? uri, config?.timeouts.virshMs ?? VIRSH_MS),
-      askServer: askServerByQstat(),
+      askServer: askServerByQstat(config?.guard.pbsBinPath),
       dryRun,
       log,
     });

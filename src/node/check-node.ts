@@ -20,6 +20,7 @@ import {
 import { errnoOf } from '../util/errors.ts';
 import type { Run } from '../util/run.ts';
 import { directoriesRow } from './check-directories.ts';
+import { PROGRAM_CHECKS } from './check-programs.ts';
 import { openHypervisor } from './environment.ts';
 import { foreignOwner } from './owner/state-owner.ts';
 import { previewGuest } from './preview.ts';
@@ -49,33 +50,18 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     },
   },
   directoriesRow,
-  {
-    name: 'programs',
-    about: 'Are the programs there that the hooks start?',
-    async check({ run }) {
-      const wanted = [
-        ['virsh', 'libvirt-clients'],
-        ['qemu-img', 'qemu-utils'],
-      ] as const;
-      const findings: Finding[] = [];
-      for (const [program, debian] of wanted) {
-        const { notFound } = await run(program, ['--version'], { timeoutMs: 10_000 });
-        if (notFound) findings.push(failed(`${program} is not installed`, `apt-get install ${debian}`));
-      }
-      return findings.length > 0 ? findings : ok(wanted.map(([program]) => program).join(', '));
-    },
-  },
+  ...PROGRAM_CHECKS,
   {
     name: 'state',
     about: "Can records and disks be kept in this node's own directory, and is there room for them?",
     needs: ['node-file'],
     check({ config }) {
       const { state, disk } = config();
-      const foreign = foreignOwner(state);
-      if (foreign !== undefined) return failure(foreign);
       const existing = nearestDirectory(state);
       const problem = whyNotKept(existing);
       if (problem !== undefined) return problem;
+      const foreign = foreignOwner(state);
+      if (foreign !== undefined) return failure(foreign);
       const { bavail, bsize } = statfsSync(existing);
       const free = bavail * bsize;
       if (free < disk.freeFloorBytes)

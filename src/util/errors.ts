@@ -89,7 +89,7 @@ export const FAULT_OUTCOMES: Readonly<Record<Fault, FaultOutcome>> = {
 const OUR_ERRNOS = new Set(['EBADF', 'EFAULT']);
 
 /** What to do about a system call that failed. */
-const ERRNO_HINTS: Readonly<Record<string, string>> = {
+export const ERRNO_HINTS: Readonly<Record<string, string>> = {
   EACCES: 'look at owner and mode of that path, and of each folder above it',
   EPERM:
     'look at owner and mode of that path, and whether it is protected (lsattr) or on a share with root_squash',

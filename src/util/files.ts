@@ -17,7 +17,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { errnoOf, type Fault, VmbatchError } from './errors.ts';
+import { ERRNO_HINTS, errnoOf, type Fault, VmbatchError } from './errors.ts';
 
 /** Writes a file complete or not at all: a temporary neighbour, fsync, rename. `mode` is exact, whatever the
  * umask; with `owner` the file is theirs from the moment it can be seen. */
@@ -64,7 +64,10 @@ export interface ReadBounds {
  * @throws VmbatchError with `fault` for anything that is not such a file. */
 export function readForeignFile(path: string, bounds: ReadBounds, fault: Fault): Buffer | undefined {
   const refuse = (why: string, cause?: unknown) =>
-    new VmbatchError({ fault, code: 'file-refused', message: `${path}: ${why}`, cause });
+    new VmbatchError({
+      ...{ fault, code: 'file-refused', message: `${path}: ${why}`, cause },
+      hint: ERRNO_HINTS[errnoOf(cause) ?? ''],
+    });
   let fd: number;
   try {
     // O_NONBLOCK: opening a FIFO must not wait for its writer.

@@ -85,7 +85,7 @@ const textOf = (output: unknown) => (typeof output === 'string' ? output : '');
 /** One line that says how a run failed, for error messages. */
 export function describeRun(result: RunResult): string {
   const how = result.notFound
-    ? 'is not installed or may not be executed'
+    ? `is not installed or may not be executed${result.command.startsWith('/') ? '' : ` (PATH=${process.env['PATH'] ?? ''})`}`
     : result.timedOut
       ? `did not end within ${result.seconds.toFixed(0)} s`
       : result.signal !== undefined

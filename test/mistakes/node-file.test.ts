@@ -39,7 +39,7 @@ const ROWS: Mistake<NodeGround>[] = [
       configure({ state: at('file/state') });
     },
     look,
-    text: /file.*is not a directory/,
+    text: /state: .*file\/state cannot be used \(ENOTDIR\)/,
     exit: 3,
   },
 ];

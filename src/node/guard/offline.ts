@@ -1,7 +1,8 @@
 // Taking the node out of service and back, in TORQUE's eyes: pbsnodes, with a note that says why.
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import type { NodeConfig } from '../../config/node-config.ts';
+import { commandPath } from '../../torque/commands.ts';
+import { torqueOnNode } from '../../torque/node-commands.ts';
 import { printable } from '../../util/log.ts';
 import { describeRun, type Run } from '../../util/run.ts';
 import { changeGuard, type GuardState } from './state.ts';
@@ -10,7 +11,7 @@ export interface OfflineOptions {
   state: string;
   /** TORQUE's name of the node: of the node file, or what the prologue was told. */
   node: string | undefined;
-  /** Directory of pbsnodes; undefined: PATH. */
+  /** Directory of pbsnodes; undefined: PATH, or where it usually is. */
   pbsBinPath: string | undefined;
   run: Run;
 }
@@ -85,7 +86,7 @@ async function pbsnodes(
   args: readonly string[],
 ): Promise<string | undefined> {
   const name = node ?? guard.node ?? hostname();
-  const file = pbsBinPath === undefined ? 'pbsnodes' : join(pbsBinPath, 'pbsnodes');
+  const file = commandPath(torqueOnNode('pbsnodes', pbsBinPath, run), 'pbsnodes');
   const result = await run(file, [...args, name], { timeoutMs: PBSNODES_MS });
   return result.exitCode === 0 ? undefined : describeRun(result);
 }

@@ -1,14 +1,18 @@
 // What the batch server says of a job, where the mom itself cannot be asked.
-import { torqueAt } from '../../torque/commands.ts';
 import { isJobId } from '../../torque/job-id.ts';
+import { torqueOnNode } from '../../torque/node-commands.ts';
 import { streamJobs } from '../../torque/qstat.ts';
 import type { AskServer } from './liveness.ts';
 
 /** States in which a job may have something on a node: exiting, running, suspended, in transit. */
 const ON_A_NODE = /^[ERST]$/;
 
-/** By `qstat` on PATH; a node need not have it. Undefined where the server does not answer for certain. */
-export function askServerByQstat(torque = torqueAt(undefined)): AskServer {
+/** By `qstat`, which a node need not have. Undefined where the server does not answer for certain.
+ * @param binPath `guard.pbs_bin_path` of the node file */
+export function askServerByQstat(
+  binPath: string | undefined,
+  torque = torqueOnNode('qstat', binPath),
+): AskServer {
   return async (jobId) => {
     if (!isJobId(jobId)) return undefined;
     let state: string | undefined;

@@ -148,6 +148,10 @@ async function main(): Promise<number> {
   const words = argv.filter((word) => word !== '--quiet');
   if (words[0] === '--connect') words.splice(0, 2);
   const [command, operand] = words;
+  if (command === '--version') {
+    process.stdout.write('9.0.0\n');
+    return 0;
+  }
   if (command === 'create' && operand !== undefined) return create(operand);
   if (command === 'destroy' && operand !== undefined) return destroy(operand);
   if (command === 'list' && operand === '--name') {

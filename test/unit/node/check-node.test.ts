@@ -12,6 +12,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'vmbatch-check-node-'));
   for (const name of ['share/.vmbatch/ready', 'mom', 'context'])
     mkdirSync(join(folder, name), { recursive: true });
+  mkdirSync(join(folder, 'bin'));
+  writeFileSync(join(folder, 'bin/pbsnodes'), '', { mode: 0o755 });
   writeFileSync(join(folder, 'template.qcow2'), Buffer.from('514649fb00000003', 'hex'));
   for (const name of ['prologue', 'epilogue'])
     writeFileSync(
@@ -32,12 +34,12 @@ interface Given {
   extra?: string;
   image?: string;
   network?: string;
-  /** Programs that are not installed. */
-  missing?: string[];
+  /** Programs that the mom's PATH leads to; default: all. */
+  found?: string[];
   netInfo?: string;
 }
 
-async function check({ extra = '', image = '', network = 'user', missing = [], netInfo = '' }: Given = {}) {
+async function check({ extra = '', image = '', network = 'user', found, netInfo = '' }: Given = {}) {
   const configFile = join(folder, 'node.yaml');
   writeFileSync(
     configFile,
@@ -48,11 +50,17 @@ network: { type: ${network} }
 share: { type: nfs, server: "10.0.2.2:/share", path: ${folder}/share }
 hypervisor: { type: qemu, uri: "qemu:///session?socket=${folder}/none" }
 disk: { free_floor: 1 MiB }
+guard: { pbs_bin_path: ${folder}/bin }
 ${extra}
 `,
   );
+  if (found !== undefined) {
+    mkdirSync(join(folder, 'path'));
+    for (const name of found) writeFileSync(join(folder, 'path', name), '#!/bin/sh\n', { mode: 0o755 });
+    writeFileSync(join(folder, 'pbs_environment'), `PATH=${folder}/path\nLANG=C\n`);
+  }
   const pretend: Run = async (file, args, options) => {
-    if (missing.includes(file)) return { ...ANSWER, exitCode: undefined, notFound: true };
+    if (file.startsWith(join(folder, 'bin'))) return ANSWER;
     if (args.includes('net-info')) return { ...ANSWER, stdout: netInfo };
     return run(file, args, options);
   };
@@ -116,7 +124,12 @@ describe('vmbatch check node', () => {
       { network: 'libvirt, name: guests', netInfo: 'Name: guests\nActive:         no\n' },
       /no active network guests/,
     ],
-    ['a program that is missing', 'programs', { missing: ['qemu-img'] }, /qemu-img is not installed/],
+    [
+      "a program that the mom's PATH does not lead to",
+      'programs',
+      { found: ['virsh'] },
+      /qemu-img is in \/usr\/bin, and the mom's hooks look in .*\/path \(.*pbs_environment\)/,
+    ],
     ['too little room', 'state', { extra: '', image: '' }, /are free/],
   ])('finds %s', async (_name, row, given, found) => {
     const result = (await check(given))(row);

@@ -1,0 +1,27 @@
+// TORQUE's client commands on a worker node, whose mom hands a PATH to its hooks that need not lead to them.
+import { folderOf, NO_PATH } from '../util/find-program.ts';
+import type { Run } from '../util/run.ts';
+import { spawnRun } from '../util/spawn-run.ts';
+import type { Torque } from './commands.ts';
+
+/** Where TORQUE is when no PATH says so: its own default prefix, and where sites and packages put it. */
+export const USUAL_FOLDERS = [
+  ...['/usr/bin', '/usr/sbin', '/usr/local/bin', '/usr/local/sbin'],
+  ...['/opt/torque/bin', '/opt/torque/sbin', '/usr/local/torque/bin'],
+];
+
+/** The folder of a command of TORQUE; undefined if it is not to be found.
+ * @param binPath `guard.pbs_bin_path` of the node file, which is believed
+ * @param path of whoever starts it */
+export function torqueFolder(
+  command: string,
+  binPath: string | undefined,
+  path: string = process.env['PATH'] ?? NO_PATH,
+): string | undefined {
+  return binPath ?? folderOf(command, [path, ...USUAL_FOLDERS].join(':'));
+}
+
+/** How to call `command` on a node. */
+export function torqueOnNode(command: string, binPath: string | undefined, run: Run = spawnRun): Torque {
+  return { binPath: torqueFolder(command, binPath), run };
+}
