@@ -1,5 +1,5 @@
 // vmbatch image list|add|verify|prepare|remove|build-demo: the catalogue of template images
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { loadNodeConfig, parseNodeConfig } from '../config/node.ts';
@@ -9,14 +9,16 @@ import {
   type ImageConfig,
   type NodeConfig,
 } from '../config/node-config.ts';
+import { imageFiles } from '../guest/catalogue/chain.ts';
 import { editNodeFile, type ImageEntry, withImage, withoutImage } from '../guest/catalogue/edit.ts';
+import { lookAtSha256 } from '../guest/catalogue/hashes.ts';
 import { asTable, listImages } from '../guest/catalogue/list.ts';
 import { imagesOn, jobsOn } from '../guest/catalogue/use.ts';
-import { sha256Of, verifyImage } from '../guest/catalogue/verify.ts';
+import { verifyImage } from '../guest/catalogue/verify.ts';
 import { layerPaths, readLayer } from '../guest/layer/backing.ts';
 import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/layer/prepare.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { mustBeOwn } from '../node/owner/state-owner.ts';
+import { foreignOwner, mustBeOwn } from '../node/owner/state-owner.ts';
 import { prepareState } from '../node/record.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { reportError } from '../util/report.ts';
@@ -67,14 +69,18 @@ export async function main(argv: string[]): Promise<number> {
     .option('--signed', 'it ends with the signature of a CernVM image, which must hold')
     .option('--sha256 <HEX>', 'what it must be; default: what it is now')
     .action(async (name: string, options: AddOptions) => {
-      const entry = await entryOf(options);
+      const entry = await entryOf(name, options);
       await editNodeFile(options.config, async (text) => {
         const changed = withImage(text, options.config, name, entry);
         const node = parseNodeConfig(changed, options.config);
         const image = imageOf(node, name);
         // A hash that was just computed needs no second reading of the image.
         const { sha256 } = options;
-        await verifyImage(sha256 === undefined ? { ...image, sha256 } : image, node.signatures);
+        await verifyImage(
+          sha256 === undefined ? { ...image, sha256, backing: undefined } : image,
+          node.signatures,
+          memoryOf(node),
+        );
         return changed;
       });
       process.stdout.write(`added ${name} to ${options.config}\n`);
@@ -89,7 +95,7 @@ export async function main(argv: string[]): Promise<number> {
       const node = loadNodeConfig(options.config);
       for (const image of imagesOf(node, names))
         try {
-          const good = await verifyImage(image, node.signatures);
+          const good = await verifyImage(image, node.signatures, memoryOf(node));
           process.stdout.write(
             good.length === 0
               ? `${image.name}: is there; nothing to compare with (sha256, signed)\n`
@@ -166,15 +172,17 @@ interface AddOptions {
 }
 
 /** What was given as it stands in the node file, which is checked as a whole then. */
-async function entryOf(options: AddOptions): Promise<ImageEntry> {
+async function entryOf(name: string, options: AddOptions): Promise<ImageEntry> {
   const path = resolve(options.path);
+  const state = existsSync(options.config) ? memoryOf(loadNodeConfig(options.config)) : undefined;
   const { kernel, initrd, commandLine } = options;
   if ((initrd !== undefined || commandLine !== undefined) && kernel === undefined)
     throw usage('--initrd and --command-line go with --kernel');
   const entries: [string, unknown][] = [
     ['path', path],
     ['format', options.format],
-    ['sha256', options.sha256 ?? (await hashOf(path))],
+    ['sha256', options.sha256 ?? (await hashOf(state, path))],
+    ['backing', await backingOf(name, state, path, options)],
     ['signed', options.signed],
     ['contextualisation', options.contextualisation],
     ['hypervisors', options.hypervisors],
@@ -196,9 +204,26 @@ async function entryOf(options: AddOptions): Promise<ImageEntry> {
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
-async function hashOf(path: string): Promise<string> {
+/** What an overlay stands on belongs to the image: whoever changes that changes what guests see. */
+async function backingOf(name: string, state: string | undefined, path: string, { format }: AddOptions) {
+  const [, ...below] = imageFiles({ name, path, format: format === 'raw' ? 'raw' : 'qcow2' });
+  if (below.length === 0) return undefined;
+  say(`${path} stands on ${below.join(', ')}: their SHA-256 belong to the image`);
+  const backing: { path: string; sha256: string }[] = [];
+  for (const file of below) backing.push({ path: file, sha256: await hashOf(state, file) });
+  return backing;
+}
+
+/** Where hashes are remembered, for guests that start; undefined: it is not for us to write there. */
+function memoryOf({ state }: NodeConfig): string | undefined {
+  return process.geteuid?.() === 0 && existsSync(state) && foreignOwner(state) === undefined
+    ? state
+    : undefined;
+}
+
+async function hashOf(state: string | undefined, path: string): Promise<string> {
   try {
-    return await sha256Of(path);
+    return await lookAtSha256(state, path);
   } catch (error) {
     throw new VmbatchError({
       fault: 'node',

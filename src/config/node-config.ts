@@ -25,8 +25,10 @@ export interface ImageConfig {
   /** Absolute path of the template image. */
   path: string;
   format: 'qcow2' | 'raw';
-  /** Lower-case hexadecimal SHA-256 of the whole file, which `image verify` compares. */
+  /** Lower-case hexadecimal SHA-256 of the whole file, which `image verify` and the start of a guest compare. */
   sha256: string | undefined;
+  /** What the image stands on, with the SHA-256 of each file: they belong to it. */
+  backing: readonly { path: string; sha256: string }[] | undefined;
   /** Whether `image verify` demands the signature that CernVM images carry. */
   signed: boolean;
   contextualisation: Contextualisation;

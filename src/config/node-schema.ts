@@ -75,10 +75,13 @@ function checkLimits(show: (amount: number) => string) {
   };
 }
 
+const sha256 = () => text('a SHA-256 of 64 hexadecimal digits', (found) => /^[0-9a-f]{64}$/i.test(found));
+
 const imageSchema = z.strictObject({
   path: absolutePath(),
   format: oneOf('qcow2', 'raw').prefault(BUILT_IN_DEFAULTS['images.*.format']),
-  sha256: text('a SHA-256 of 64 hexadecimal digits', (found) => /^[0-9a-f]{64}$/i.test(found)).optional(),
+  sha256: sha256().optional(),
+  backing: z.array(z.strictObject({ path: absolutePath(), sha256: sha256() })).optional(),
   signed: flag().prefault(BUILT_IN_DEFAULTS['images.*.signed']),
   contextualisation: oneOf(...CONTEXTUALISATIONS).prefault(BUILT_IN_DEFAULTS['images.*.contextualisation']),
   hypervisors: z
@@ -262,11 +265,14 @@ function unwrap(schema: unknown): unknown {
 
 function toNodeConfig(file: z.output<typeof nodeFile>): NodeConfig {
   const images = new Map<string, ImageConfig>();
-  for (const [name, { memory, disk, sha256, queues, groups, ...rest }] of Object.entries(file.images))
+  for (const [name, { memory, disk, sha256, backing, queues, groups, ...rest }] of Object.entries(
+    file.images,
+  ))
     images.set(name, {
       name,
       ...rest,
       sha256: sha256?.toLowerCase(),
+      backing: backing?.map((file) => ({ path: file.path, sha256: file.sha256.toLowerCase() })),
       queues,
       groups,
       diskBytes: disk,

@@ -4,6 +4,8 @@ import { dirname, join } from 'node:path';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import type { ImageConfig } from '../config/node-config.ts';
 import { formatMebibytes, formatSize } from '../config/units.ts';
+import { imageFiles } from '../guest/catalogue/chain.ts';
+import { knownHashes } from '../guest/catalogue/verify.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
@@ -89,10 +91,16 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     check({ config }) {
       return forEachImage(config(), (image) => {
         checkTemplateImage(image.name, image.path, image.format);
-        const { path } = resolveBacking(config().state, image);
+        const { state } = config();
+        const { path } = resolveBacking(state, image);
+        const files = imageFiles(image);
         if (image.boot.type === 'kernel')
           for (const file of [image.boot.kernel, image.boot.initrd]) accessSync(file, constants.R_OK);
-        return ok(`${image.name}: ${path}`);
+        const hashes = knownHashes(state, image);
+        const what = `${image.name}: ${[path, ...files.slice(1)].join(' on ')}`;
+        return hashes === 'unknown'
+          ? warning(`${what}; its SHA-256 is not looked at`, `vmbatch image verify ${image.name} reads it`)
+          : ok(hashes === 'good' ? `${what}; SHA-256 as it should be` : what);
       });
     },
   },

@@ -20,6 +20,7 @@ import type { Run } from '../util/run.ts';
 import { mustClaimJob } from './claim.ts';
 import { consoleTail } from './console.ts';
 import { appendHistory } from './history.ts';
+import { verifyInTime } from './image-hashes.ts';
 import { momFileOf, noteMomJobsOf } from './mom-jobs.ts';
 import {
   beginRecord,
@@ -105,6 +106,7 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
     log.write('info', `starting a guest for ${hook.user}`, { queue: hook.queue, ...record.request });
     const { scratchBytes, image } = request;
     const limits = { remainingMs: remainingMs(), signal: options.signal };
+    await verifyInTime(image, state, options, remainingMs);
     await reserveSpace(config, paths, record, image.diskBytes + scratchBytes, limits);
     await acquireAll({
       ...options,

@@ -1,7 +1,8 @@
 // The catalogue as an admin sees it.
 import { statSync } from 'node:fs';
-import type { NodeConfig } from '../../config/node-config.ts';
+import type { ImageConfig, NodeConfig } from '../../config/node-config.ts';
 import { isUnchanged, readLayer } from '../layer/backing.ts';
+import { imageFiles } from './chain.ts';
 import { jobsOn } from './use.ts';
 
 interface ImageRow {
@@ -11,6 +12,8 @@ interface ImageRow {
   format: string;
   /** Bytes of the file; undefined: it is not there. */
   bytes: number | undefined;
+  /** What it stands on; undefined: a file is not there, or none of this node's. */
+  backing: string[] | undefined;
   contextualisation: string;
   boot: string;
   /** `none`, `current`, or `stale`: the image is not what the layer was made on. */
@@ -21,19 +24,28 @@ interface ImageRow {
 export function listImages(node: NodeConfig): ImageRow[] {
   return [...node.images.values()].map((image) => {
     const layer = readLayer(node.state, image.name);
-    const current = layer !== undefined && isUnchanged(layer.base, image.path);
+    const current = layer !== undefined && isUnchanged(layer, image.path);
     return {
       name: image.name,
       isDefault: image.name === node.defaultImage,
       path: image.path,
       format: image.format,
       bytes: statSync(image.path, { throwIfNoEntry: false })?.size,
+      backing: backingOf(image),
       contextualisation: image.contextualisation,
       boot: image.boot.type,
       layer: layer === undefined ? 'none' : current ? 'current' : 'stale',
       jobs: jobsOn(node.state, image),
     };
   });
+}
+
+function backingOf(image: ImageConfig): string[] | undefined {
+  try {
+    return imageFiles(image).slice(1);
+  } catch {
+    return undefined; // `image verify` says why
+  }
 }
 
 export function asTable(rows: readonly ImageRow[]): string {
@@ -47,7 +59,7 @@ export function asTable(rows: readonly ImageRow[]): string {
       row.contextualisation,
       row.layer,
       String(row.jobs.length),
-      row.path,
+      [row.path, ...(row.backing ?? ['?'])].join(' on '),
     ]),
   ];
   const widths = lines[0]?.map((_cell, column) =>

@@ -4,11 +4,16 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { ImageConfig } from '../../config/node-config.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
+import { isAsItWas } from '../catalogue/chain.ts';
 
 const LAYER = z.object({
   version: z.literal(1),
   /** The image that it stands on, as it was. */
   base: z.object({ path: z.string(), size: z.number(), mtimeMs: z.number() }),
+  /** What that stands on in its turn. */
+  below: z
+    .array(z.object({ path: z.string(), size: z.number(), mtimeMs: z.number(), inode: z.number() }))
+    .prefault([]),
   /** The file beside the manifest: each layer has a name of its own, since jobs may still stand on the one before. */
   disk: z.string().regex(/^layer-[a-z0-9]+\.qcow2$/),
   /** SHA-256 of all that was put in. */
@@ -37,11 +42,15 @@ export function readLayer(state: string, image: string): Layer | undefined {
   }
 }
 
-/** Whether a file is what it was when a layer was made on it. */
-export function isUnchanged(base: Layer['base'], path: string): boolean {
+/** Whether an image, with all that it stands on, is what it was when a layer was made on it. */
+export function isUnchanged({ base, below }: Pick<Layer, 'base' | 'below'>, path: string): boolean {
   const stats = statSync(path, { throwIfNoEntry: false });
   return (
-    stats !== undefined && base.path === path && stats.size === base.size && stats.mtimeMs === base.mtimeMs
+    stats !== undefined &&
+    base.path === path &&
+    stats.size === base.size &&
+    stats.mtimeMs === base.mtimeMs &&
+    below.every(isAsItWas)
   );
 }
 
@@ -50,11 +59,11 @@ export function isUnchanged(base: Layer['base'], path: string): boolean {
 export function resolveBacking(state: string, image: ImageConfig): Backing {
   const layer = readLayer(state, image.name);
   if (layer === undefined) return { path: image.path, format: image.format };
-  if (!isUnchanged(layer.base, image.path))
+  if (!isUnchanged(layer, image.path))
     throw new VmbatchError({
       fault: 'node',
       code: 'image-changed',
-      message: `image ${image.name}: ${image.path} is not what its layer on this node was made on`,
+      message: `image ${image.name}: ${changedOf(layer, image.path)} is not what its layer on this node was made on`,
       hint: `make the layer anew: vmbatch image prepare ${image.name}`,
     });
   const disk = join(layerPaths(state, image.name).directory, layer.disk);
@@ -70,4 +79,9 @@ export function resolveBacking(state: string, image: ImageConfig): Backing {
     });
   }
   return { path: disk, format: 'qcow2' };
+}
+
+/** Which of the files has changed. */
+function changedOf({ below }: Layer, path: string): string {
+  return below.find((file) => !isAsItWas(file))?.path ?? path;
 }

@@ -18,6 +18,7 @@ import { errnoOf } from '../../util/errors.ts';
 import { makeDirectory, writeFileAtomic } from '../../util/files.ts';
 import { randomToken } from '../../util/random-token.ts';
 import type { Run } from '../../util/run.ts';
+import { imageFiles, stateOf } from '../catalogue/chain.ts';
 import { checkTemplateImage, createOverlay, readBackingFile } from '../overlay.ts';
 import { isUnchanged, type Layer, layerPaths, readLayer } from './backing.ts';
 import { changesFor, inspect, PROBES, type ServiceFiles } from './contents.ts';
@@ -56,7 +57,7 @@ export async function prepareImage(options: PrepareOptions): Promise<boolean> {
     const isCurrent =
       layer !== undefined &&
       layer.contents === contents &&
-      isUnchanged(layer.base, image.path) &&
+      isUnchanged(layer, image.path) &&
       statSync(join(directory, layer.disk), { throwIfNoEntry: false }) !== undefined;
     if (isCurrent && !options.force) return false;
     checkTemplateImage(image.name, image.path, image.format);
@@ -76,6 +77,9 @@ async function makeLayer(options: PrepareOptions, directory: string, contents: s
   makeDirectory(work, 0o700);
   try {
     const { size, mtimeMs } = statSync(image.path);
+    const below = imageFiles(image)
+      .slice(1)
+      .flatMap((path) => stateOf(path) ?? []);
     await createOverlay(run, image, join(work, LAYER_FILE));
     if (await useLibguestfs(run, options.method))
       await putIn(guestfishTree(run, work), options, 'libguestfs');
@@ -83,11 +87,12 @@ async function makeLayer(options: PrepareOptions, directory: string, contents: s
     const layer: Layer = {
       version: 1,
       base: { path: image.path, size, mtimeMs },
+      below,
       disk: `layer-${randomToken(8)}.qcow2`,
       contents,
       madeAt: Date.now(),
     };
-    if (!isUnchanged(layer.base, image.path))
+    if (!isUnchanged(layer, image.path))
       throw layerFailed(`${image.path} was written to meanwhile`, 'try again once it is complete');
     renameSync(join(work, LAYER_FILE), join(directory, layer.disk));
     writeFileAtomic(layerPaths(state, image.name).manifest, `${JSON.stringify(layer)}\n`, 0o644);
