@@ -1,7 +1,7 @@
 // What is on the context disk of a guest: one set of files for every reader.
 import type { Contextualisation } from '../config/node-config.ts';
 import { renderTemplate } from '../util/template.ts';
-import { type GuestContext, renderContextScript } from './guest-context.ts';
+import { type GuestContext, kernelHostname, renderContextScript } from './guest-context.ts';
 import type { IsoFile } from './iso9660/tree.ts';
 import { networkConfig } from './network-config.ts';
 import { buildUserData, type UserDataRequest } from './user-data.ts';
@@ -26,7 +26,7 @@ export interface ContextSite {
  * @throws VmbatchError as {@link buildUserData} */
 export function userDataOf(context: GuestContext, site: ContextSite): string {
   return buildUserData({
-    hostname: context.hostname,
+    hostname: kernelHostname(context.hostname),
     timeZone: context.extras?.timeZone,
     nonce: context.nonce,
     repositories: context.repositories,
@@ -44,24 +44,19 @@ export function contextFiles(context: GuestContext, site: ContextSite): IsoFile[
   const instanceId = `${context.jobId}-${context.nonce}`;
   const json = (value: unknown) => Buffer.from(`${JSON.stringify(value, undefined, 1)}\n`);
   const text = Buffer.from(userData);
+  const hostname = kernelHostname(context.hostname);
   const files: [string, string | Uint8Array | undefined, number?][] = [
     ['context.sh', script],
     ['prolog.sh', renderTemplate('prolog.sh', { hasSiteScript: scripts.prolog !== undefined }, 'sh')],
     ['epilog.sh', renderTemplate('epilog.sh', { hasSiteScript: scripts.epilog !== undefined }, 'sh')],
     // NoCloud takes JSON for the YAML that it is.
     ['user-data', text],
-    ['meta-data', json({ 'instance-id': instanceId, 'local-hostname': context.hostname })],
+    ['meta-data', json({ 'instance-id': instanceId, 'local-hostname': hostname })],
     ['network-config', json(networkConfig(context.network))],
     ['ec2/latest/user-data', text],
-    [
-      'ec2/latest/meta-data.json',
-      json({ 'instance-id': instanceId, 'local-hostname': context.hostname, hostname: context.hostname }),
-    ],
+    ['ec2/latest/meta-data.json', json({ 'instance-id': instanceId, 'local-hostname': hostname, hostname })],
     ['openstack/latest/user_data', text],
-    [
-      'openstack/latest/meta_data.json',
-      json({ uuid: instanceId, hostname: context.hostname, name: context.hostname }),
-    ],
+    ['openstack/latest/meta_data.json', json({ uuid: instanceId, hostname, name: hostname })],
     ['vmbatch/guest', service.guest, 0o755],
     ['vmbatch/udhcpc-script', service.udhcpcScript, 0o755],
     ['vmbatch/site-prolog', scripts.prolog, 0o755],

@@ -109,6 +109,19 @@ export function redactContext(context: GuestContext): GuestContext {
   };
 }
 
+/** Linux knows no longer names of machines. */
+const MAX_HOST_NAME = 64;
+
+/** What the guest's kernel is told as its name: without the domain where both would be too long. */
+export function kernelHostname(hostname: string): string {
+  return hostname.length <= MAX_HOST_NAME ? hostname : (hostname.split('.')[0] ?? hostname);
+}
+
+/** A path as /etc/fstab and /proc/mounts have it: one word. */
+function inMountTable(path: string): string {
+  return path.replaceAll('\\', '\\134').replaceAll(' ', '\\040');
+}
+
 /** Who configures the guest's network: our service, or the image by itself. */
 function networkMode(context: GuestContext, kind: Contextualisation): string {
   if (kind === 'cloud-init') return 'none';
@@ -156,7 +169,9 @@ export function renderContextScript(
     [
       'VMBATCH_MOUNTS',
       context.mounts
-        .map((mount) => [mount.type, mount.source, mount.target, mount.options.join(',')].join(' '))
+        .map(({ type, source, target, options }) =>
+          [type, inMountTable(source), inMountTable(target), options.join(',')].join(' '),
+        )
         .join('\n'),
     ],
     ['VMBATCH_REPOSITORIES', context.repositories.join(',')],

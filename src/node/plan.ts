@@ -2,6 +2,7 @@
 // `vmbatch context build` and `vmbatch domain show` print it.
 import type { NodeConfig, PoolEntry } from '../config/node-config.ts';
 import type { ContextSite } from '../context/disk-files.ts';
+import { guestAccount } from '../context/guest-account.ts';
 import type { GuestContext, GuestExtras } from '../context/guest-context.ts';
 import type { KeyPair } from '../context/keys.ts';
 import { type NetworkPlan, planNetwork } from '../guest/network/plan.ts';
@@ -70,7 +71,7 @@ export function planGuest(plan: PlanRequest): GuestPlan {
     jobId,
     nonce: plan.nonce,
     hostname: network.hostname,
-    user: plan.account,
+    user: guestAccount(plan.account),
     network: network.guest,
     mounts: mountsOf(config),
     repositories: request.repositories,

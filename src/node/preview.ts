@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { demoConfig } from '../config/demo-config.ts';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { contextFiles } from '../context/disk-files.ts';
+import { refuseRoot } from '../context/guest-account.ts';
 import { redactContext } from '../context/guest-context.ts';
 import type { IsoFile } from '../context/iso9660.ts';
 import { generateKeyPair, type KeyPair } from '../context/keys.ts';
@@ -83,6 +84,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
     queue,
     groups: [account.group, ...account.groups.map(({ name }) => name), ...(chosen?.groups ?? [])],
   });
+  refuseRoot(account);
   const paths = jobPaths(config.state, jobId);
   const entry = config.network.static?.pool[0];
   const nonce = options.keys ? randomToken(12) : '0'.repeat(24);

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../config/node.ts';
+import { refuseRoot } from '../context/guest-account.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
@@ -221,6 +222,7 @@ function decideRequest(
   const role = decideRole(options, script);
   checkTemplateImage(request.imageName, request.image.path, request.image.format);
   resolveBacking(config.state, request.image);
+  refuseRoot(account);
   return { request, role };
 }
 
@@ -255,7 +257,8 @@ function decideRole({ config, hook, peers }: PrologueOptions, script: string): P
 }
 
 function readScript({ hook }: PrologueOptions, account: Account): string {
-  const script = readForeignFile(hook.script, { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid }, 'node');
+  const bounds = { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid, tooLarge: 'job' as const };
+  const script = readForeignFile(hook.script, bounds, 'node');
   // Of an interactive job the mom has the path alone.
   if (script === undefined)
     throw new VmbatchError({

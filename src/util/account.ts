@@ -15,14 +15,14 @@ export interface Account {
 }
 
 /** Looks an account up: in the local files first, which costs nothing, then through the name service.
- * @throws VmbatchError `node` if there is none. */
+ * @throws VmbatchError `site` (`account-unknown`) if there is none: whose job it is decides that, and another node may know it. */
 export async function findAccount(name: string): Promise<Account> {
   const local = lineOf(readFileSync('/etc/passwd', 'utf8'), name);
   const passwd = local ?? lineOf(await getent('passwd', name), name);
   const [, , uid, gid, , home, shell] = passwd?.split(':') ?? [];
   if (uid === undefined || gid === undefined || home === undefined || shell === undefined)
     throw new VmbatchError({
-      fault: 'node',
+      fault: 'site',
       code: 'account-unknown',
       message: `this node has no account ${JSON.stringify(name)}`,
       hint: 'the accounts of the CE must exist on every worker node with the same ids',

@@ -57,15 +57,17 @@ export interface ReadBounds {
   maxBytes: number;
   /** Refuse a file that belongs to somebody else. */
   ownerUid?: number;
+  /** Whose fault a longer file is, if not that of all else that is wrong with it. */
+  tooLarge?: Fault;
 }
 
 /** Reads a regular file that somebody else may have made: no links followed, no FIFO or device opened for
  * good, size and owner checked on the open file. Undefined if it does not exist.
  * @throws VmbatchError with `fault` for anything that is not such a file. */
 export function readForeignFile(path: string, bounds: ReadBounds, fault: Fault): Buffer | undefined {
-  const refuse = (why: string, cause?: unknown) =>
+  const refuse = (why: string, cause?: unknown, whose = fault) =>
     new VmbatchError({
-      ...{ fault, code: 'file-refused', message: `${path}: ${why}`, cause },
+      ...{ fault: whose, code: 'file-refused', message: `${path}: ${why}`, cause },
       hint: ERRNO_HINTS[errnoOf(cause) ?? ''],
     });
   let fd: number;
@@ -83,7 +85,11 @@ export function readForeignFile(path: string, bounds: ReadBounds, fault: Fault):
     if (bounds.ownerUid !== undefined && stats.uid !== bounds.ownerUid)
       throw refuse(`belongs to uid ${stats.uid}, must belong to uid ${bounds.ownerUid}`);
     if (stats.size > bounds.maxBytes)
-      throw refuse(`has ${stats.size} bytes, at most ${bounds.maxBytes} are read`);
+      throw refuse(
+        `has ${stats.size} bytes, at most ${bounds.maxBytes} are read`,
+        undefined,
+        bounds.tooLarge,
+      );
     // One byte more than allowed, so that a file that grew meanwhile is noticed.
     const buffer = Buffer.alloc(bounds.maxBytes + 1 > 1 << 20 ? stats.size + 1 : bounds.maxBytes + 1);
     let length = 0;

@@ -104,12 +104,12 @@ export function planNetwork(
   };
 }
 
-/** A host name from a job id: letters, digits and hyphens, at most 63 of them; and the domain, if there is one. */
+/** A host name from a job id: letters, digits and hyphens, at most 63 of them; and the domain, if there is one. The guests of one
+ * job differ in the end of their ids, which is kept. */
 export function hostnameOf(jobId: string, domain?: string): string {
-  const name = `vmbatch-${jobId.replace(/[^A-Za-z0-9]+/g, '-')}`
-    .slice(0, 63)
-    .replace(/-+$/, '')
-    .toLowerCase();
+  const end = /\.node\d+$/.exec(jobId)?.[0].replace('.', '-') ?? '';
+  const start = `vmbatch-${jobId.replace(/\.node\d+$/, '').replace(/[^A-Za-z0-9]+/g, '-')}`;
+  const name = `${start.slice(0, 63 - end.length).replace(/-+$/, '')}${end}`.toLowerCase();
   return domain === undefined ? name : `${name}.${domain}`;
 }
 

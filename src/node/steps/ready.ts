@@ -132,7 +132,7 @@ async function waitForGuest(job: StartingJob): Promise<ReadyReport> {
     return {
       host,
       port: plan?.network.port ?? 22,
-      user: account.name,
+      user: plan?.context.user.name ?? account.name,
       privateKey: jobKey.privateKey,
       hostKey: hostKey.publicKey,
       timeoutMs: 5_000,
@@ -160,7 +160,7 @@ export const session: Step = {
         jobId: record.jobId,
         host: plan?.network.host ?? record.address ?? '',
         port: plan?.network.port ?? 22,
-        user: account.name,
+        user: plan?.context.user.name ?? account.name,
         privateKey: jobKey.privateKey,
         hostKey: hostKey.publicKey,
         loginShell: account.shell,

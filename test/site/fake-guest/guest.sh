@@ -54,6 +54,7 @@ hide_node() {
   number=0
   while read -r _ _ target _; do
     [ -n "$target" ] || continue
+    plain_path "$target" && target=$plain
     number=$((number + 1))
     mkdir "/mnt/shares/$number" && mount --bind "$target" "/mnt/shares/$number" || fail "keeping $target"
   done <<MOUNTS
@@ -65,6 +66,7 @@ MOUNTS
   number=0
   while read -r _ source target _; do
     [ -n "$target" ] || continue
+    plain_path "$target" && target=$plain
     number=$((number + 1))
     mkdir -p "$target" && mount --bind "/mnt/shares/$number" "$target" || fail "mounting $source on $target"
   done <<MOUNTS

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { redactContext, renderContextScript } from '../../../src/context/guest-context.ts';
+import { kernelHostname, redactContext, renderContextScript } from '../../../src/context/guest-context.ts';
 import { CONTEXT, FULL_CONTEXT } from './context.ts';
 
 describe('renderContextScript', () => {
@@ -41,6 +41,21 @@ describe('renderContextScript', () => {
   it('leaves DHCP to the boot loader of µCernVM, which asks only where there is no ETH0_MAC', () => {
     const network = { addressing: 'dhcp' as const, mac: '52:54:00:12:34:56' };
     expect(renderContextScript({ ...FULL_CONTEXT, network }, 'cernvm', 'user-data')).not.toContain('ETH0_');
+  });
+
+  it('tells paths of mounts as one word each, as /proc/mounts has them', () => {
+    const mounts = [{ type: 'nfs4', source: 's:/a b', target: '/grid data/x\\y', options: ['hard'] }];
+    expect(renderContextScript({ ...CONTEXT, mounts })).toContain(
+      "VMBATCH_MOUNTS='nfs4 s:/a\\040b /grid\\040data/x\\134y hard'",
+    );
+  });
+
+  it.each([
+    ['vm.example.org', 'vm.example.org'],
+    [`vm.${'d'.repeat(61)}`, `vm.${'d'.repeat(61)}`],
+    [`vm.${'d'.repeat(62)}`, 'vm'],
+  ])('has the kernel called what it can be called: %s', (hostname, expected) => {
+    expect(kernelHostname(hostname)).toBe(expected);
   });
 
   it('says nothing of the time where the clock is to be left alone', () => {

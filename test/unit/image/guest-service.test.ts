@@ -1,6 +1,16 @@
 // The shell functions of the guest service that decide something, under the shells that this machine has.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -136,16 +146,89 @@ describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) =
     );
   });
 
+  it('takes names that no file could hold, and paths with blanks and quotes', () => {
+    const script = `log() { printf '%s\\n' "$1"; }
+      VMBATCH_USER='DOM\\alice' VMBATCH_UID=1000 VMBATCH_GROUP='domain users' VMBATCH_GID=1001 VMBATCH_TIME=
+      VMBATCH_GROUPS='a:b:7 prod$:8 prod:9' VMBATCH_HOME="/home/o'neill x" VMBATCH_SHELL=/bin/sh
+      VMBATCH_READY_FILE='/my share/r' VMBATCH_HOSTNAME=h
+      check_context
+      printf '%s|' "$VMBATCH_USER" "$VMBATCH_GROUP" $VMBATCH_GROUPS`;
+    expect(shell(script).split('\n')).toEqual([
+      "the user 'DOM\\alice' is called user1000 here: its id is what matters",
+      "the group 'domain users' is called group1001 here: its id is what matters",
+      "the group 'a:b' is called group7 here: its id is what matters",
+      "the group 'prod$' is called group8 here: its id is what matters",
+      'user1000|group1001|group7:7|group8:8|prod:9|',
+    ]);
+  });
+
+  it.each(['/', '/tmp', '/home/pilot', "/home/o'neill x"])(
+    'makes the home %s if it is not there, and changes nothing about one that is',
+    (home) => {
+      const root = join(directory, 'root');
+      const path = join(root, home);
+      const make = () =>
+        shell(
+          `VMBATCH_HOME=$1 VMBATCH_UID=$(id -u) VMBATCH_GID=$(id -g) VMBATCH_USER=pilot shared= sshd=openssh
+          log() { :; }
+          make_home
+          printf '%s|%s' "$kept_home" "$login_home"`,
+          path,
+        );
+      expect([make(), statSync(path).mode & 0o7777]).toEqual([`|${path}`, 0o755]);
+      chmodSync(path, 0o1711);
+      expect([make(), statSync(path).mode & 0o7777]).toEqual([`yes|${path}`, 0o1711]);
+    },
+  );
+
+  it.each([
+    ['/dev/null', 'a file'],
+    ['/proc/nosuch/home', 'a place where nothing can be made'],
+  ])('gives a user whose home is %s, %s, another one', (home) => {
+    const script = `VMBATCH_HOME=$2 VMBATCH_UID=$(id -u) VMBATCH_GID=$(id -g) VMBATCH_USER=pilot shared= sshd=openssh
+      LOGIN_HOMES=$1/homes
+      log() { :; }
+      make_home
+      printf '%s' "$VMBATCH_HOME $login_home"`;
+    expect(shell(script, directory, home)).toBe(`${directory}/homes/pilot ${directory}/homes/pilot`);
+  });
+
+  it('has dropbear look into a home of its own where the home was there already, and leads to the true one', () => {
+    const home = join(directory, "it's my home");
+    mkdirSync(home);
+    put("it's my home/.profile", 'echo mine\n');
+    const script = `VMBATCH_HOME=$2 VMBATCH_USER=pilot VMBATCH_AUTHORIZED_KEY='ssh-ed25519 AAAA' shared= sshd=dropbear
+      LOGIN_HOMES=$1/homes
+      log() { :; }
+      make_home
+      install_authorised_key
+      cd / && . "$login_home/.profile" && pwd`;
+    expect(shell(script, directory, home)).toBe(`mine\n${home}\n`);
+    expect(readdirSync(home)).toEqual(['.profile']);
+  });
+
+  it('finds a mount point with a blank among what is mounted, and mounts none twice', () => {
+    const script = `VMBATCH_MOUNTS='nfs4 s:/a\\040b '"$1"'/grid\\040data hard'
+      log() { printf '%s\\n' "$1"; }
+      fail() { printf 'failed: %s\\n' "$*"; exit; }
+      is_mounted() { return 1; }
+      mount_nfs() { printf '<%s>' "$@"; echo; }
+      mount_shares
+      plain_path '/x\\134040\\040y' && printf '%s' "$plain"`;
+    expect(shell(script, directory)).toBe(
+      `<nfs4><s:/a b><${directory}/grid data><hard>\ns:/a b mounted on ${directory}/grid data\n/x\\040 y`,
+    );
+  });
+
   it.each([
     ['VMBATCH_UID=0', 'a job never runs as root'],
     ['VMBATCH_USER=root', 'a job never runs as root'],
-    ['VMBATCH_USER=x:y', 'x:y is no user or group name'],
-    ['VMBATCH_GROUP=-g', '-g is no user or group name'],
     ['VMBATCH_UID=12a', '12a is not a number'],
     ['VMBATCH_GROUPS=a:b', 'a:b is no name:gid'],
     ['VMBATCH_HOME=relative', 'relative is not an absolute path'],
     ['VMBATCH_HOME=/a:b', 'home and shell must not hold a colon'],
-    [`VMBATCH_HOME="/a'b"`, "/a'b has characters that a path must not have here"],
+    ["VMBATCH_HOME='/a\nb'", 'a path must not hold a line end'],
+    ['VMBATCH_UID=', ' is not a number'],
     ['VMBATCH_HOSTNAME=a_b', 'a_b is no host name'],
   ])('refuses a context with %s', (change, message) => {
     const script = `. ${SERVICE}

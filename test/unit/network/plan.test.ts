@@ -127,6 +127,8 @@ describe('hostnameOf', () => {
     ['112.server.example.org', 'vmbatch-112-server-example-org'],
     ['113[2].Server', 'vmbatch-113-2-server'],
     [`1.${'a'.repeat(100)}`, `vmbatch-1-${'a'.repeat(53)}`],
+    [`1.${'a'.repeat(100)}.node3`, `vmbatch-1-${'a'.repeat(47)}-node3`],
+    ['1.server.node12', 'vmbatch-1-server-node12'],
   ])('turns %s into a host name', (jobId, expected) => {
     expect(hostnameOf(jobId)).toBe(expected);
   });
