@@ -5,6 +5,7 @@ import type { SiteTemplate } from '../util/site-template.ts';
 import { renderTemplate } from '../util/template.ts';
 import { listOfCpus } from './cpus.ts';
 import type { DomainType } from './port.ts';
+import { checkSiteDomain } from './site-domain.ts';
 
 /** `root` boots, `scratch` is the job's, `cache` outlives it. */
 type DiskRole = 'root' | 'scratch' | 'cache';
@@ -69,10 +70,27 @@ const ISO_LETTER = 'c';
 
 /** Pure: the same description gives the same text. Everything is escaped by the template's language.
  * @param own the site's template for this type, in place of ours
- * @throws VmbatchError `node` (`domain-impossible`) for what the type cannot have. */
+ * @throws VmbatchError `node`: `domain-impossible` for what the type cannot have, `template-invalid` where the site's template makes
+ * another domain than this */
 export function renderDomainXml(domain: DomainDescription, own?: SiteTemplate): string {
-  const values = domainValues(domain);
-  return own === undefined ? renderTemplate('domain.xml', values, 'xml') : own.render(values, 'xml');
+  if (own === undefined) return renderTemplate('domain.xml', domainValues(domain), 'xml');
+  const xml = own.render(domainValues(domain), 'xml');
+  const another = own.render(domainValues(ofAnotherJob(domain)), 'xml');
+  checkSiteDomain(own.path, xml, domain, another);
+  return xml;
+}
+
+/** A guest beside it, for what may not be the same of two. */
+function ofAnotherJob(domain: DomainDescription): DomainDescription {
+  const name = `${domain.name}-other`;
+  const move = (file: string) => file.replaceAll(domain.name.replace(/^vmbatch-/, ''), name);
+  return {
+    ...domain,
+    name,
+    disks: domain.disks.map((disk) => ({ ...disk, file: move(disk.file) })),
+    contextIso: move(domain.contextIso),
+    consoleLog: move(domain.consoleLog),
+  };
 }
 
 /** What a template sees as `it`: the description, and what follows from it. */

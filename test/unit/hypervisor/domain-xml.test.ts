@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { XMLParser } from 'fast-xml-parser';
@@ -10,6 +10,7 @@ import {
   guestDiskNames,
   renderDomainXml,
 } from '../../../src/hypervisor/domain-xml.ts';
+import { resourcePath } from '../../../src/util/resources.ts';
 import { openSiteTemplate } from '../../../src/util/site-template.ts';
 
 const JOB = '/state/jobs/112.server';
@@ -230,6 +231,9 @@ describe('guestDiskNames', () => {
   });
 });
 
+const OURS = readFileSync(resourcePath('templates/domain.xml.ejs'), 'utf8');
+const SHARED = '<disk type="file" device="disk"><source file="/data/shared.raw"/><target dev="vdx"/></disk>';
+
 describe("a site's own template", () => {
   const folder = mkdtempSync(join(tmpdir(), 'vmbatch-template-'));
   const path = join(folder, 'domain-qemu.xml.ejs');
@@ -240,9 +244,134 @@ describe("a site's own template", () => {
   };
 
   it('takes the place of ours, with the same variables and the same escaping', async () => {
-    const template = await own('<domain type="<%= it.type %>"><name><%= it.name %></name></domain>');
-    expect(renderDomainXml({ ...DOMAIN, name: 'a<b' }, template)).toBe(
-      '<domain type="qemu"><name>a&lt;b</name></domain>',
+    const template = await own(`<!-- ours -->\n${OURS}`);
+    const domain = { ...DOMAIN, name: 'a<b' };
+    expect(renderDomainXml(domain, template)).toBe(`<!-- ours -->\n${renderDomainXml(domain)}`);
+  });
+
+  it('may be ours, for whatever a domain can have', async () => {
+    const template = await own(OURS);
+    for (const domain of Object.values(PINNED))
+      expect(renderDomainXml(domain, template)).toBe(renderDomainXml(domain));
+  });
+
+  it('may differ in what concerns nobody else', async () => {
+    const text = OURS.replace('<name><%= it.name %></name>', '<?x y?><name><![CDATA[<%= it.name %>]]></name>')
+      .replace('<memory unit="KiB"><%= it.memoryKiB %></memory>', '<memory>262144</memory>')
+      .replace('<devices>', `<devices>${SHARED.replace('/>', '/><readonly/>')}<!-- <name> -->`)
+      .replace('<name>', '<uuid>12345678-0000-0000-0000-<%= it.name.length %></uuid><name>');
+    expect(renderDomainXml(DOMAIN, await own(text))).toContain('/data/shared.raw');
+  });
+
+  it.each<[string, (ours: string) => string, RegExp, Partial<DomainDescription>?]>([
+    ['nothing', () => '<%# later -%>', /its result is empty/],
+    ['blanks', () => ' \n\n', /its result is empty/],
+    ['no XML', () => 'name: <%= it.name %>', /line 1 of its result: an element is missing here/],
+    [
+      'another element',
+      (ours) => ours.replaceAll('domain>', 'domains>').replace('<domain ', '<domains '),
+      /is <domains>, must be <domain>/,
+    ],
+    ['two domains', (ours) => `${ours}${ours}`, /line \d+ of its result: something stands after the end/],
+    ['half a domain', (ours) => ours.slice(0, -10), /<domain> is not closed|something/],
+    ['a DOCTYPE', (ours) => `<!DOCTYPE domain [<!ENTITY n "x">]>${ours}`, /a DOCTYPE is not allowed/],
+    [
+      'an entity that XML does not have',
+      (ours) => ours.replace('<%= it.name %>', '&name;'),
+      /&name; is no entity of XML/,
+    ],
+    [
+      'another name',
+      (ours) => ours.replace('<%= it.name %>', 'worker'),
+      /<name> is "worker", must be "vmbatch-112.server"/,
+    ],
+    [
+      'a name with something around it',
+      (ours) => ours.replace('<%= it.name %>', ' <%= it.name %>'),
+      /<name> is " vmbatch/,
+    ],
+    ['no name', (ours) => ours.replace('<name><%= it.name %></name>', ''), /<name> is missing/],
+    ['two names', (ours) => ours.replace('<name>', '<name>a</name><name>'), /several <name>/],
+    [
+      'another type',
+      (ours) => ours.replace('<%= it.type %>', 'kvm'),
+      /type of the domain is "kvm", must be "qemu"/,
+    ],
+    [
+      'another size of memory',
+      (ours) => ours.replace('unit="KiB"', 'unit="MiB"'),
+      /<memory> is \d+ bytes, must be 268435456/,
+    ],
+    [
+      'no memory',
+      (ours) => ours.replace('memory', 'memori'),
+      /line \d+ of its result: <memori> is not closed/,
+    ],
+    ['another number of CPUs', (ours) => ours.replace('<%= it.vcpus %>', '1'), /<vcpu> is "1", must be "2"/],
+    [
+      'a UUID of its own',
+      (ours) => ours.replace('<name>', '<uuid>c7a5fdbd-cdaf-9455-926a-d65c16db1809</uuid><name>'),
+      /<uuid> is c7a5.* for each guest/,
+    ],
+    [
+      'no context disk',
+      (ours) => ours.replace('it.contextIso', 'it.consoleLog'),
+      /the context disk .*context.iso not at all/,
+    ],
+    [
+      'no disks',
+      (ours) => ours.replace('of it.disks)', 'of [])'),
+      /the root disk .*overlay.qcow2 not at all/,
+    ],
+    [
+      'the first disk only',
+      (ours) => ours.replace('of it.disks)', 'of it.disks.slice(0, 1))'),
+      /the scratch disk/,
+      { disks: THREE_DISKS },
+    ],
+    [
+      'a disk of another format',
+      (ours) => ours.replaceAll('type="<%= disk.format %>"', 'type="raw"'),
+      /root disk has the driver type raw, must be qcow2/,
+    ],
+    [
+      'a disk that all guests write on',
+      (ours) => ours.replace('<devices>', `<devices>${SHARED}`),
+      /each guest writes on the same disk \/data\/shared.raw/,
+    ],
+    [
+      'no way to the guest',
+      (ours) => ours.replace('it.network.forwardedPort', '2222'),
+      /does not forward port 22001/,
+    ],
+    [
+      'no MAC address',
+      (ours) => ours.replace(/ *<mac .*\n/, ''),
+      /no <interface> with the MAC address 52:54:00:aa:bb:cc/,
+      { network: BRIDGE },
+    ],
+    [
+      'no file system',
+      (ours) => ours.replace('of it.filesystems)', 'of [])'),
+      /no <filesystem> with the target vmbatch0/,
+      { filesystems: [{ type: '9p', directory: '/shared', tag: 'vmbatch0' }] },
+    ],
+    [
+      'no agent',
+      (ours) => ours.replace('if (it.agent)', 'if (false)'),
+      /no <channel> org.qemu.guest_agent.0/,
+      { agent: true },
+    ],
+  ])('that makes %s is refused', async (_what, change, message, changes = {}) => {
+    const text = change(OURS);
+    expect(text).not.toBe(OURS);
+    const template = await own(text);
+    expect(() => renderDomainXml({ ...DOMAIN, ...changes }, template)).toThrow(
+      expect.objectContaining({
+        fault: 'node',
+        code: 'template-invalid',
+        message: expect.stringMatching(message),
+      }),
     );
   });
 
