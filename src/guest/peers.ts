@@ -149,31 +149,77 @@ export async function waitForAnswers(
 ): Promise<string[]> {
   const hostnames: string[] = [];
   const started = performance.now();
-  const refuse = (code: string, message: string, hint?: string) =>
-    new VmbatchError({ fault: 'node', code, message, hint, jobId: call.jobId });
   for (;;) {
     waiting.signal.throwIfAborted();
-    for (let rank = 1; rank < call.count; rank++) {
-      const path = join(directory, `answer-${rank}.json`);
-      if (hostnames[rank] !== undefined || !(await waiting.guard.exists(path))) continue;
-      const answer = parseFile(path, waiting.uid, ANSWER);
-      if (answer?.nonce !== call.nonce) continue;
-      if ('error' in answer)
-        throw refuse(
-          'peer-failed',
-          `the guest on node ${nodes[rank] ?? rank} failed: ${printable(answer.error)}`,
-        );
-      hostnames[rank] = answer.hostname;
-    }
+    await readAnswers(directory, call, nodes, waiting, hostnames);
     const missing = nodes.filter((_node, rank) => rank > 0 && hostnames[rank] === undefined);
     if (missing.length === 0) return hostnames;
     if (performance.now() - started > waiting.deadlineMs)
-      throw refuse(
-        'peer-silent',
-        `no word of a guest on ${missing.join(', ')} within ${Math.round(waiting.deadlineMs / 1000)} s`,
-        "is prologue.parallel in place there? 'vmbatch hooks install' puts it there",
-      );
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'peer-silent',
+        message: `no word of a guest on ${missing.join(', ')} within ${Math.round(waiting.deadlineMs / 1000)} s`,
+        hint: "is prologue.parallel in place there? 'vmbatch hooks install' puts it there",
+        jobId: call.jobId,
+      });
     await pause(waiting.signal);
+  }
+}
+
+/** Does the first node's own work while it listens to the others: a guest that failed there ends it at once.
+ * @param work is to end when its signal is aborted
+ * @throws VmbatchError `node` (`peer-failed`) with the other node's reason, or what `work` throws */
+export async function whilePeersFare<T>(
+  directory: string,
+  call: Call,
+  nodes: readonly string[],
+  waiting: Omit<Waiting, 'deadlineMs'>,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const done = new AbortController();
+  const working = AbortSignal.any([waiting.signal, done.signal]);
+  const listen = async () => {
+    const hostnames: string[] = [];
+    while (!working.aborted) {
+      await readAnswers(directory, call, nodes, waiting, hostnames);
+      await pause(working);
+    }
+  };
+  const listening = listen().catch((failure: unknown) => {
+    done.abort(failure);
+    throw failure;
+  });
+  // Whoever is first decides; the other one is told and waited for.
+  const own = work(working).finally(() => done.abort());
+  const [result] = await Promise.allSettled([own, listening]);
+  const reason: unknown = done.signal.reason;
+  if (result.status === 'fulfilled') return result.value;
+  throw reason instanceof VmbatchError ? reason : result.reason;
+}
+
+/** Adds the guests that are ready to `hostnames`.
+ * @throws VmbatchError `node` (`peer-failed`) with the other node's reason */
+async function readAnswers(
+  directory: string,
+  call: Call,
+  nodes: readonly string[],
+  { guard, uid }: Pick<Waiting, 'guard' | 'uid'>,
+  hostnames: string[],
+): Promise<void> {
+  for (let rank = 1; rank < call.count; rank++) {
+    const path = join(directory, `answer-${rank}.json`);
+    if (hostnames[rank] !== undefined || !(await guard.exists(path))) continue;
+    const answer = parseFile(path, uid, ANSWER);
+    if (answer?.nonce !== call.nonce) continue;
+    if ('error' in answer)
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'peer-failed',
+        message: `the guest on node ${nodes[rank] ?? rank} failed: ${printable(answer.error)}`,
+        hint: `see vmbatch.log on ${nodes[rank] ?? 'that node'}`,
+        jobId: call.jobId,
+      });
+    hostnames[rank] = answer.hostname;
   }
 }
 

@@ -38,7 +38,7 @@ export interface FakeNode {
   /** Called when a domain was just created. */
   onCreate: () => void;
   script(text: string): void;
-  start(jobId: string, options?: { signal?: AbortSignal }): Promise<unknown>;
+  start(jobId: string, options?: { signal?: AbortSignal; peers?: { nodeFile: string } }): Promise<unknown>;
   end(jobId: string, options?: Partial<EpilogueOptions> & { exitStatus?: number }): Promise<boolean>;
   /** The mom does not know the job any more. */
   forget(jobId: string): void;
@@ -126,7 +126,7 @@ ${changes}`;
         log,
         ...options,
       }),
-    start: (jobId, { signal = new AbortController().signal } = {}) => {
+    start: (jobId, { signal = new AbortController().signal, peers } = {}) => {
       writeFileSync(momFile(jobId, 'SC'), script);
       chownSync(momFile(jobId, 'SC'), account.uid, account.gid);
       writeFileSync(momFile(jobId, 'JB'), '');
@@ -137,6 +137,7 @@ ${changes}`;
         hypervisor,
         log,
         signal,
+        peers,
       });
     },
     end: (jobId, { exitStatus = 0, ...options } = {}) =>

@@ -44,31 +44,39 @@ export function openShareGuard(share: string, deadlineMs: number): ShareGuard {
     child.unref();
   };
 
+  const look = async (path: string): Promise<boolean> => {
+    if (broken !== undefined) throw broken;
+    // A line is a path: one with a line break is none of ours.
+    if (path.includes('\n')) return false;
+    shell ??= start();
+    const child = shell;
+    const found = await new Promise<boolean | undefined>((resolve) => {
+      const late = setTimeout(() => resolve(undefined), deadlineMs);
+      waiting = (answer) => {
+        clearTimeout(late);
+        resolve(answer);
+      };
+      child.stdin?.write(`${path}\n`);
+    });
+    waiting = undefined;
+    if (found !== undefined) return found;
+    letGo();
+    broken = new VmbatchError({
+      fault: 'node',
+      code: 'share-hangs',
+      message: `the share ${share} hangs: a look at ${path} has had no answer for ${deadlineMs / 1000} s`,
+      hint: 'is its server up, and can this node reach it? timeouts.share decides how long to wait',
+    });
+    throw broken;
+  };
+
+  // The shell answers one question after the other.
+  let last: Promise<unknown> = Promise.resolve();
   return {
-    async exists(path) {
-      if (broken !== undefined) throw broken;
-      // A line is a path: one with a line break is none of ours.
-      if (path.includes('\n')) return false;
-      shell ??= start();
-      const child = shell;
-      const found = await new Promise<boolean | undefined>((resolve) => {
-        const late = setTimeout(() => resolve(undefined), deadlineMs);
-        waiting = (answer) => {
-          clearTimeout(late);
-          resolve(answer);
-        };
-        child.stdin?.write(`${path}\n`);
-      });
-      waiting = undefined;
-      if (found !== undefined) return found;
-      letGo();
-      broken = new VmbatchError({
-        fault: 'node',
-        code: 'share-hangs',
-        message: `the share ${share} hangs: a look at ${path} has had no answer for ${deadlineMs / 1000} s`,
-        hint: 'is its server up, and can this node reach it? timeouts.share decides how long to wait',
-      });
-      throw broken;
+    exists(path) {
+      const answer = last.then(() => look(path));
+      last = answer.catch(() => undefined);
+      return answer;
     },
     close: letGo,
   };

@@ -1,9 +1,22 @@
 // The step of a job on several nodes: the place on the share where they meet.
 import { randomBytes } from 'node:crypto';
-import { callPeers, dismissPeers } from '../../guest/peers.ts';
+import { callPeers, dismissPeers, whilePeersFare } from '../../guest/peers.ts';
 import { openShareGuard } from '../../guest/share/guard.ts';
 import { writeRecord } from '../record.ts';
-import type { Step } from './step.ts';
+import type { StartingJob, Step } from './step.ts';
+
+/** Waits, but on the first node of a job on several no longer than until another node's guest has failed. */
+export function whileOthersFare<T>(job: StartingJob, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const { role, guard, account, signal } = job;
+  if (role === undefined || role.rank > 0) return wait(signal);
+  return whilePeersFare(
+    role.directory,
+    role.call,
+    role.nodes.names,
+    { guard, uid: account.uid, signal },
+    wait,
+  );
+}
 
 export const peers: Step = {
   name: 'peers',

@@ -19,6 +19,7 @@ import { removeFile } from '../../util/files.ts';
 import { guestServiceFailure } from '../console.ts';
 import { writeRecord } from '../record.ts';
 import { endTurn } from '../turn.ts';
+import { whileOthersFare } from './peers.ts';
 import type { PeerRole, StartingJob, Step } from './step.ts';
 
 /** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
@@ -57,7 +58,7 @@ export const boot: Step = {
   wanted: ({ config, role }) => config.prologueMode === 'ready' || role !== undefined,
   async acquire(job) {
     const { record, paths } = job;
-    const report = await waitForGuest(job);
+    const report = await whileOthersFare(job, (signal) => waitForGuest({ ...job, signal }));
     if (record.ticket !== undefined) endTurn(job.state, record.ticket);
     const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };

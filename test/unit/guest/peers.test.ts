@@ -14,6 +14,7 @@ import {
   preparePeers,
   waitForAnswers,
   waitForCall,
+  whilePeersFare,
 } from '../../../src/guest/peers.ts';
 
 const SELF = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
@@ -102,6 +103,30 @@ describe('the nodes of one job', () => {
     await expect(waitForCall(place, '7.test', waiting({ uid: SELF.uid + 1 }))).rejects.toThrow(
       'must belong to uid',
     );
+  });
+
+  it('end what the first node waits for when a guest fails elsewhere, and nothing else does', async () => {
+    callPeers(place, SELF, CALL);
+    const listening = waiting();
+    const forEver = (signal: AbortSignal) =>
+      new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    answer(1, 'guest-b');
+    expect(await whilePeersFare(place, CALL, NODES, listening, async () => 'ready')).toBe('ready');
+    await expect(
+      whilePeersFare(place, CALL, NODES, listening, () => Promise.reject(new Error('own'))),
+    ).rejects.toThrow('own');
+    const over = new AbortController();
+    const deleted = whilePeersFare(place, CALL, NODES, waiting({ signal: over.signal }), forEver);
+    over.abort(new Error('deleted'));
+    await expect(deleted).rejects.toThrow('deleted');
+    const first = whilePeersFare(place, CALL, NODES, listening, forEver);
+    const begun = performance.now();
+    answerCall(place, SELF, 2, { version: 1, nonce: 'n1', node: 'wn3', error: 'no bridge br0' });
+    await expect(first).rejects.toMatchObject({
+      code: 'peer-failed',
+      message: 'the guest on node wn3 failed: no bridge br0',
+    });
+    expect(performance.now() - begun).toBeLessThan(5_000);
   });
 
   it('stop waiting when the job is over', async () => {

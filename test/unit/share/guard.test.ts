@@ -48,6 +48,11 @@ describe('openShareGuard', () => {
     expect(await guard.exists(`${share}\n${share}`)).toBe(false);
   });
 
+  it('gives each of several looks at the same time its own answer', async () => {
+    const looks = ['', 'none', '.', 'no', '..'].map((name) => guard.exists(join(share, name)));
+    expect(await Promise.all(looks)).toEqual([true, false, true, false, true]);
+  });
+
   it('answers a thousand looks in less than a second, from one process', async () => {
     const begun = performance.now();
     for (let look = 0; look < 1000; look++) await guard.exists(share);

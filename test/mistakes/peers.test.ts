@@ -1,0 +1,74 @@
+// Mistakes on another node than the first of a job: what the first node's log says, where the admin looks first.
+
+import { join } from 'node:path';
+import { afterEach, beforeEach } from 'vitest';
+import { answerCall, type Call, peersDirectory } from '../../src/guest/peers.ts';
+import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../src/util/errors.ts';
+import { NOBODY } from '../support/fake-hooks.ts';
+import { type FakeNode, fakeNode } from '../support/fake-node.ts';
+import { readIfThere } from '../support/files.ts';
+import { type Mistake, mistakes, type Sight } from './table.ts';
+
+const JOB = '7.two-nodes';
+const READY_SECONDS = 20;
+/** In good time: before the first node's own guest is given up. */
+const PROMPT_MS = 10_000;
+
+let node: FakeNode;
+beforeEach(async () => {
+  node = await fakeNode(`network: { type: bridge, name: br0, addressing: static, prefix_length: 24,
+  pool: [{ address: 192.0.2.10 }, { address: 192.0.2.11 }] }
+timeouts: { ready: ${READY_SECONDS} s }
+`);
+  node.guestAddress = '192.0.2.10';
+});
+afterEach(() => node.remove());
+
+/** The other node says what has become of its guest, as soon as the first node's is being started. */
+function otherNode(first: FakeNode, fares: { error: string } | { hostname: string }): void {
+  const directory = peersDirectory(first.config.readyDirectory, JOB);
+  first.onCreate = () => {
+    const { nonce } = JSON.parse(readIfThere(join(directory, 'call.json'))) as Call;
+    answerCall(directory, NOBODY, 1, { version: 1, nonce, node: 'wn2', ...fares });
+  };
+}
+
+async function look(first: FakeNode): Promise<Sight> {
+  const where = 'vmbatch.log';
+  const begun = performance.now();
+  try {
+    await first.start(JOB, { peers: { nodeFile: 'wn1\nwn2\n' } });
+    return { where, text: '', exit: 0 };
+  } catch (thrown) {
+    const error = toVmbatchError(thrown, 'node');
+    const ms = performance.now() - begun;
+    const late = ms > PROMPT_MS ? `only after ${Math.round(ms / 1000)} s: ` : '';
+    return { where, text: late + formatError(error), exit: FAULT_OUTCOMES[error.fault].prologueExit };
+  }
+}
+
+const ROWS: Mistake<FakeNode>[] = [
+  { mistake: 'none', plant: (first) => otherNode(first, { hostname: 'vm2' }), look, text: /^$/, exit: 0 },
+  {
+    mistake: "the other node's image is not there, while the first node waits for its own guest",
+    plant: (first) => {
+      otherNode(first, { error: 'image demo: /images/demo.qcow2 cannot be read (ENOENT)' });
+      first.guestBehaviour = 'silent';
+    },
+    look,
+    text: [
+      /^vmbatch: node fault: the guest on node wn2 failed: image demo: .*ENOENT/,
+      /see vmbatch\.log on wn2/,
+    ],
+    exit: 2,
+  },
+  {
+    mistake: "the other node's libvirt is down, and the first node's guest is ready",
+    plant: (first) => otherNode(first, { error: 'libvirt at qemu:///system cannot be reached' }),
+    look,
+    text: /^vmbatch: node fault: the guest on node wn2 failed: libvirt at qemu:\/\/\/system cannot be reached/,
+    exit: 2,
+  },
+];
+
+mistakes('other nodes', () => node, ROWS);
