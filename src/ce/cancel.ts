@@ -3,7 +3,7 @@ import { isRefused } from '../arc/refused-id.ts';
 import { showBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
 import { TorqueError } from '../torque/errors.ts';
-import { isJobId } from '../torque/job-id.ts';
+import { isJobId, mayBeSameJob } from '../torque/job-id.ts';
 import { type QdelOutcome, qdel } from '../torque/qdel.ts';
 import { monotonicMs, pause } from '../util/clock.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -37,8 +37,23 @@ export async function cancel(
   if (isRefused(jobId)) return `no batch job to delete: the job was refused (${jobId})`;
   // The user may write to the grami file; what is no id must not become an option of qdel.
   if (!isJobId(jobId))
-    return `no batch job to delete: found ${showBytes(jobId)} as its id, which TORQUE never gave`;
-  switch (await qdelPatiently(jobId, torque, clock)) {
+    throw new VmbatchError({
+      fault: 'site',
+      code: UNREADABLE,
+      message: `nothing was deleted: found joboption_jobid=${showBytes(jobId)}, must be an id of TORQUE's such as 112.server`,
+      hint: "look for the batch job in qstat, by its owner or its output's path, and delete it by hand",
+    });
+  const outcome = await qdelPatiently(jobId, torque, clock);
+  if (outcome !== 'unknown') return describeOutcome(jobId, outcome);
+  const other = await findByNumber(jobId, torque);
+  if (other === undefined) return `batch job ${jobId} is not known to TORQUE: nothing to delete`;
+  return `TORQUE knows batch job ${jobId} as ${other}: ${describeOutcome(other, await qdelPatiently(other, torque, clock))}`;
+}
+
+const UNREADABLE = 'job-id-unreadable';
+
+function describeOutcome(jobId: string, outcome: QdelOutcome): string {
+  switch (outcome) {
     case 'requested':
       return `batch job ${jobId} is being deleted`;
     case 'unknown':
@@ -46,6 +61,24 @@ export async function cancel(
     case 'ended':
       return `batch job ${jobId} has ended: nothing to delete`;
   }
+}
+
+/** The id that TORQUE has for a job whose server it calls otherwise than when the job was submitted. Asked for by the number alone, it
+ * answers for its own server.
+ * @returns undefined if it knows none, or only one that has ended
+ * @throws TorqueError if it does not answer */
+async function findByNumber(jobId: string, torque: Torque): Promise<string | undefined> {
+  const number = jobId.split('.')[0] ?? '';
+  if (number === jobId) return undefined;
+  const { streamJobElements } = await import('../torque/qstat.ts');
+  let found: string | undefined;
+  await streamJobElements(torque, {
+    ids: [number],
+    onElement: ({ shownId, state }) => {
+      if (state !== 'C' && mayBeSameJob(shownId, jobId)) found = shownId;
+    },
+  });
+  return found === jobId ? undefined : found;
 }
 
 async function qdelPatiently(jobId: string, torque: Torque, clock: Clock): Promise<QdelOutcome> {
@@ -67,6 +100,7 @@ export function cancelFault(thrown: unknown): VmbatchError {
   const error = toVmbatchError(thrown, 'site');
   if (error.code === 'unexpected') return error;
   const { code, message, hint, cause } = error;
+  if (code === UNREADABLE) return error;
   const later =
     'the scan tries again to delete the batch job, for a day, once A-REX has let go of the grid job';
   return new VmbatchError({

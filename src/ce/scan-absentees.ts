@@ -3,6 +3,7 @@
 import type { ControlDirectory } from '../arc/control-directory.ts';
 import { localIdOf } from '../arc/local.ts';
 import { isRefused } from '../arc/refused-id.ts';
+import { showBytes } from '../arc/text.ts';
 import { commandPath, type Torque } from '../torque/commands.ts';
 import { isJobId } from '../torque/job-id.ts';
 import { describeRun } from '../util/run.ts';
@@ -71,7 +72,13 @@ export class Absentees {
   add(jobs: readonly SavedAbsentee[]): void {
     if (jobs.length > 0) this.dirty = true;
     for (const job of jobs) {
-      if (!isJobId(job.localId) || isRefused(job.localId)) continue;
+      if (isRefused(job.localId)) continue;
+      if (!isJobId(job.localId)) {
+        this.#options.log(
+          `job ${job.gridId}: is gone; its batch job's id ${showBytes(job.localId)} is none that TORQUE gives, so that nothing is deleted: look for the job in qstat, and delete it by hand if it runs`,
+        );
+        continue;
+      }
       const whose = this.#actsAs(job.uid);
       if (whose === undefined)
         this.#options.log(

@@ -309,13 +309,67 @@ describe('cancel', () => {
     expect(torque.calls()).toEqual([]);
   });
 
-  it('gives qdel nothing that is no job id', async () => {
-    writeFileSync(grami, gramiText("joboption_jobid='-p'\n"));
-    expect(await call(cancelMain, grami)).toEqual({
-      code: 0,
-      said: 'vmbatch: no batch job to delete: found "-p" as its id, which TORQUE never gave\n',
+  it.each(['-p', 'all', '112.vm 113.vm', '112.vm;id', '112.vm/../x'])(
+    'gives qdel nothing that is no job id, and fails since the batch job may be there: %s',
+    async (id) => {
+      writeFileSync(grami, gramiText(`joboption_jobid='${id}'\n`));
+      const { code, said } = await call(cancelMain, grami);
+      expect(code).toBe(4);
+      expect(said).toContain(
+        `nothing was deleted: found joboption_jobid=${JSON.stringify(id)}, must be an id`,
+      );
+      expect(said).toContain('delete it by hand');
+      expect(said).not.toContain('scan tries again');
+      expect(torque.calls()).toEqual([]);
+    },
+  );
+
+  it.each(['33.torque_server', '33.torque.example.org:15001', '33[4].torque_server', '33'])(
+    'deletes the batch job %s',
+    async (id) => {
+      writeFileSync(grami, gramiText(`joboption_jobid='${id}'\n`));
+      expect((await call(cancelMain, grami)).said).toBe(`vmbatch: batch job ${id} is being deleted\n`);
+      expect(torque.calls().map((one) => one.split('|').at(-1))).toEqual([id]);
+    },
+  );
+
+  it.each([
+    [
+      '112.vm',
+      'another name of the server',
+      'R',
+      'batch job 112.vm is being deleted',
+      ['112.vm.scm', '-x 112', '112.vm'],
+    ],
+    ['112', 'no name of the server', 'Q', 'batch job 112 is being deleted', ['112.vm.scm', '-x 112', '112']],
+    [
+      '112.vm',
+      'another name and has ended',
+      'C',
+      'batch job 112.vm.scm is not known',
+      ['112.vm.scm', '-x 112'],
+    ],
+    [
+      '112.other',
+      'the number of another server',
+      'R',
+      'batch job 112.vm.scm is not known',
+      ['112.vm.scm', '-x 112'],
+    ],
+  ])('looks again by its number: TORQUE has %s, with %s, state %s', async (shown, _, state, said, asked) => {
+    writeFileSync(grami, gramiText('joboption_jobid=112.vm.scm\n'));
+    writeFileSync(
+      join(torque.binPath, 'qdel'),
+      `#!/bin/sh\necho "qdel||$*" >> ${torque.directory}/calls\n[ "$1" = ${shown} ] || exit 153\n`,
+      { mode: 0o755 },
+    );
+    torque.answer('qstat-job', {
+      stdout: `<Data><Job><Job_Id>${shown}</Job_Id><job_state>${state}</job_state></Job></Data>`,
     });
-    expect(torque.calls()).toEqual([]);
+    const { code, said: text } = await call(cancelMain, grami);
+    expect(code).toBe(0);
+    expect(text).toContain(said);
+    expect(torque.calls().map((one) => one.split('|').at(-1))).toEqual(asked);
   });
 
   it('succeeds without a batch job, and with a grami file that lacks everything else', async () => {
