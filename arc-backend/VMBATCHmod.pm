@@ -191,11 +191,11 @@ sub assemble {
         };
     }
     # A job that TORQUE has forgotten, or that never got there, is over, and the scan reports it. If TORQUE did not
-    # answer, or the job has no id yet, nothing is known: `O`, which counts as waiting.
+    # answer, or the job has no id yet, nothing is known: `Q`, the one word for waiting jobs in ARC 6 and 7.
     my $jobs   = map_of($answer->{jobs});
     my $silent = texts($answer->{problems}) || ref $answer->{cluster} ne 'HASH';
     for my $id (texts($options->{jobs})) {
-        my $status = $id =~ /^refused\./ ? 'EXECUTED' : $silent || $id !~ /^[0-9]/ ? 'O' : 'EXECUTED';
+        my $status = $id =~ /^refused\./ ? 'EXECUTED' : $silent || $id !~ /^[0-9]/ ? 'Q' : 'EXECUTED';
         $info{jobs}{$id} = ref $jobs->{$id} eq 'HASH'
             ? $jobs->{$id}
             : { status => $status, cpus => 1, nodes => [], comment => [] };

@@ -4,6 +4,7 @@ import { isImageName, parseRepositories, REPOSITORIES_RULE } from '../config/val
 import { VmbatchError } from '../util/errors.ts';
 import type { QueueConfiguration } from './configuration.ts';
 import type { Grami } from './grami.ts';
+import { type NodeRequest, parseNodeRequest } from './node-request.ts';
 import { decodeBytes, showBytes } from './text.ts';
 
 const MiB = 1024 ** 2;
@@ -41,11 +42,11 @@ function torqueDirectives(
   limits: QueueConfiguration,
   staging: Staging | undefined,
 ): string[] {
-  const { slots, nodes } = slotsOf(grami);
+  const { nodes } = slotsOf(grami);
+  const { slots, properties } = nodeRequest(grami, limits);
   // As in ARC: a limit on CPU time alone is one on wall-clock time too.
   const wallTime = grami.wallTime ?? grami.cpuTime;
   const memory = totalMemory(grami, limits);
-  const properties = [...limits.nodeProperties, ...grami.nodeProperties.map(nodeProperty)];
   return [
     `#PBS -N ${torqueJobName(grami.jobName)}`,
     ...(queue === undefined ? [] : [`#PBS -q ${queueName(queue)}`]),
@@ -62,6 +63,17 @@ function torqueDirectives(
     ...(memory === undefined ? [] : [`#PBS -l mem=${memory}mb`]),
     ...(staging === undefined ? [] : stagingDirectives(grami, staging)),
   ];
+}
+
+/** What each node of the job must have. The queue and runtime environments may ask for slots, too: then the job gets as many if it
+ * does not ask for more, and its guest has that many CPUs. */
+function nodeRequest(grami: Grami, limits: QueueConfiguration): NodeRequest & { slots: number } {
+  const further = grami.nodeProperties.map(parseNodeProperty);
+  const { slots } = slotsOf(grami);
+  return {
+    slots: Math.max(slots, limits.slotsPerNode ?? 1, ...further.map((request) => request.slots ?? 1)),
+    properties: [...limits.nodeProperties, ...further.flatMap((request) => request.properties)],
+  };
 }
 
 /** As ARC asks for it: the session directory goes to the folder and comes back, and so does `.diag`. */
@@ -88,13 +100,22 @@ const memoryPerSlot = (grami: Grami, limits: QueueConfiguration) =>
 
 /** The `#VMBATCH` line: virtual CPUs and memory of a guest from its slots; image and repositories of the queue or the job's. */
 function guestRequest(grami: Grami, limits: QueueConfiguration, staging: Staging | undefined): string {
-  const { slots } = slotsOf(grami);
+  const { slots } = nodeRequest(grami, limits);
+  // The memory that the job asks for is for the slots that it asks for.
+  const { slots: ownSlots } = slotsOf(grami);
   const image = grami.image === undefined ? limits.image : chosenImage(grami.image, limits);
   const repositories =
     grami.repositories === undefined ? limits.repositories : chosenRepositories(grami.repositories);
   const perSlot = memoryPerSlot(grami, limits);
   const memory =
-    perSlot === undefined ? undefined : perSlot * slots + Math.ceil(limits.memoryOverheadBytes / MiB);
+    perSlot === undefined ? undefined : perSlot * ownSlots + Math.ceil(limits.memoryOverheadBytes / MiB);
+  if (limits.maxVcpus !== undefined && ownSlots <= limits.maxVcpus && slots > limits.maxVcpus)
+    throw new VmbatchError({
+      fault: 'site',
+      code: 'limit-contradicted',
+      message: `pbs_queue_node of the queue, or a runtime environment, asks for ppn=${slots}, and a guest may have max_vcpus=${limits.maxVcpus}`,
+      hint: 'correct one of them',
+    });
   if (limits.maxVcpus !== undefined && slots > limits.maxVcpus)
     throw limitExceeded(
       `the job asks for ${slots} slots on a node, and its guest may have ${limits.maxVcpus} virtual CPUs`,
@@ -102,7 +123,7 @@ function guestRequest(grami: Grami, limits: QueueConfiguration, staging: Staging
     );
   if (limits.maxMemoryBytes !== undefined && memory !== undefined && memory * MiB > limits.maxMemoryBytes)
     throw limitExceeded(
-      `the job needs a guest of ${formatSize(memory * MiB)} (${slots} × ${perSlot} MB, and ${formatSize(limits.memoryOverheadBytes)} for the guest itself), and it may have ${formatSize(limits.maxMemoryBytes)}`,
+      `the job needs a guest of ${formatSize(memory * MiB)} (${ownSlots} × ${perSlot} MB, and ${formatSize(limits.memoryOverheadBytes)} for the guest itself), and it may have ${formatSize(limits.maxMemoryBytes)}`,
       `max_memory=${formatSize(limits.maxMemoryBytes)}`,
     );
   return [
@@ -146,7 +167,7 @@ const limitExceeded = (what: string, option: string) =>
     hint: 'ask for less, or for another queue',
   });
 
-/** Slots on each node, and nodes. */
+/** What the job asks for: slots on each node, and nodes. */
 export function slotsOf(grami: Grami): { slots: number; nodes: number } {
   if (grami.count === 1 || grami.countPerNode === undefined) return { slots: grami.count, nodes: 1 };
   return { slots: grami.countPerNode, nodes: grami.nodes ?? Math.ceil(grami.count / grami.countPerNode) };
@@ -194,12 +215,13 @@ function account(project: string): string {
   });
 }
 
-function nodeProperty(property: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9_.=-]*(:[A-Za-z0-9][A-Za-z0-9_.=-]*)*$/.test(property)) return property;
+function parseNodeProperty(property: string): NodeRequest {
+  const request = parseNodeRequest(property);
+  if (request !== undefined) return request;
   throw new VmbatchError({
     fault: 'site',
     code: 'node-property-refused',
-    message: `found the node property ${showBytes(property)}, must be letters, digits and _ . = -`,
+    message: `found the node property ${showBytes(property)}, must be letters, digits and _ . = -, or ppn=SLOTS`,
     hint: 'a runtime environment sets joboption_nodeproperty_N: correct it',
   });
 }

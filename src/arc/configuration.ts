@@ -5,6 +5,7 @@ import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { configVariables } from './arc-shell.ts';
 import { type QueueOptions, readCustomOptions } from './custom-options.ts';
 import { type Option, parseBlocks, type Report, refuseOption } from './ini.ts';
+import { parseNodeRequest } from './node-request.ts';
 import type { RuntimeVariables } from './runtime-environments.ts';
 import { decodeBytes, encodeBytes } from './text.ts';
 
@@ -56,8 +57,10 @@ export interface ArcConfiguration {
 export interface QueueConfiguration {
   /** `defaultmemory`: MB for each slot of a job that does not say. */
   defaultMemory: number | undefined;
-  /** `pbs_queue_node`: node properties that each of the job's nodes must have. */
+  /** `pbs_queue_node`: what each of the job's nodes must have. */
   nodeProperties: readonly string[];
+  /** Its `ppn=N`: slots that a job gets on each node, if it does not ask for more. */
+  slotsPerNode: number | undefined;
   /** `nodememory`: MB that a node has for jobs. */
   nodeMemory: number | undefined;
   /** `benchmark`, the first one, as `.diag` wants it. Default `HEPSPEC:1.0`. */
@@ -78,6 +81,8 @@ export interface QueueConfiguration {
 const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 /** As TORQUE lets nodes have them; several have colons between them. */
 const NODE_PROPERTIES = /^[A-Za-z0-9][A-Za-z0-9_.=-]*(:[A-Za-z0-9][A-Za-z0-9_.=-]*)*$/;
+const PROPERTIES_RULE = 'node properties with colons between them';
+const SLOTS_RULE = 'node properties and ppn=SLOTS, such as ppn=4:ib, without a number of nodes';
 /** Printable, without what a shell would do something with other than taking words apart. */
 const COMMAND = /^[A-Za-z0-9_./+=:,@%~-]+([ \t]+[A-Za-z0-9_./+=:,@%~-]+)*$/;
 const DEFAULT_PATIENCE_MS = 40 * 60_000;
@@ -180,14 +185,18 @@ export function parseArcConfiguration(text: string, file: string, report = raise
     const value = blocks.get(block)?.get('benchmark')?.[0]?.value;
     return value === '' ? undefined : value?.replaceAll(/[ \t]+/g, ':');
   };
+  const nodeRequest = (block: string) => {
+    const option = one(block, 'pbs_queue_node');
+    const request = option === undefined ? undefined : parseNodeRequest(option.value);
+    if (option !== undefined && request === undefined) {
+      const rule = NODE_PROPERTIES.test(option.value) ? SLOTS_RULE : PROPERTIES_RULE;
+      report(refuseOption(file, option.line, `[${block}] pbs_queue_node`, option.value, rule));
+    }
+    return request;
+  };
   const ofBlock = (block: string) => ({
     defaultMemory: number(block, 'defaultmemory'),
-    nodeProperties: checked(
-      block,
-      'pbs_queue_node',
-      NODE_PROPERTIES,
-      'node properties with colons between them',
-    ),
+    nodeRequest: nodeRequest(block),
     nodeMemory: number(block, 'nodememory'),
     benchmark: benchmark(block),
   });
@@ -229,7 +238,8 @@ export function parseArcConfiguration(text: string, file: string, report = raise
       const { image } = options;
       return {
         defaultMemory: own?.defaultMemory ?? defaultMemory,
-        nodeProperties: own?.nodeProperties?.split(':') ?? [],
+        nodeProperties: own?.nodeRequest?.properties ?? [],
+        slotsPerNode: own?.nodeRequest?.slots,
         nodeMemory: own?.nodeMemory,
         benchmark: own?.benchmark ?? benchmark('lrms') ?? 'HEPSPEC:1.0',
         image,

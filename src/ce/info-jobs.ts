@@ -1,17 +1,17 @@
 // Jobs for the information provider: each is folded into sums as it comes, and only those asked for are kept.
 import { type JobElement, requestedSlots } from '../torque/qstat.ts';
-import { countIndices, parseDuration, parseExecHost, parseSize } from '../torque/units.ts';
+import { countIndices, parseDuration, placeJob } from '../torque/units.ts';
 
-/** A job as LRMSInfo.pm wants it: sizes in kB, durations in seconds. What is undefined is not in the document. */
+/** A job as LRMSInfo.pm wants it, durations in seconds. What is undefined is not in the document. Not its memory and CPU
+ * time: what TORQUE measures is the process that waits for the guest. */
 export interface JobInformation {
-  /** Running, suspended, queued, held or waiting for its time (`O`), gone. A-REX counts `Q` and `O` as waiting. */
-  status: 'R' | 'S' | 'Q' | 'O' | 'EXECUTED';
+  /** Running, suspended, waiting for whatever it waits for, gone. ARC 6 counts other words as waiting; ARC 7 counts `O` and `E`
+   * nowhere. */
+  status: 'R' | 'S' | 'Q' | 'EXECUTED';
   cpus: number;
   /** Its place among the waiting jobs of its queue, from 1. */
   rank: number | undefined;
-  mem: number | undefined;
   walltime: number | undefined;
-  cputime: number | undefined;
   reqwalltime: number | undefined;
   reqcputime: number | undefined;
   nodes: readonly string[];
@@ -67,6 +67,9 @@ export function addSums(all: Iterable<JobSums>): JobSums {
 export class JobCollector {
   /** By queue. */
   readonly sums = new Map<string, JobSums>();
+  /** Running jobs of all queues by the host that they run on, the first one of several; and the CPUs in use on each host. */
+  readonly jobsOnHost = new Map<string, number>();
+  readonly cpusOnHost = new Map<string, number>();
   readonly #found: Record<string, JobInformation> = Object.create(null);
   /** The queues of those found; empty if it was asked for jobs, wherever they are. */
   readonly #queues = new Map<string, string>();
@@ -88,9 +91,12 @@ export class JobCollector {
     const status = statusOf(state);
     const queue = element.text('queue') ?? '';
     const sums = this.#sumsOf(queue);
-    const place = placeOf(element.text('exec_host'));
-    const cpus = place?.cpus ?? this.#slotsOf(element.text('nodes', 'Resource_List'));
+    const request = element.text('neednodes', 'Resource_List') ?? element.text('nodes', 'Resource_List');
+    const asked = this.#slotsOf(request);
+    const place = placeOf(element.text('exec_host'), asked);
+    const cpus = place?.cpus ?? asked;
     if (status === 'R') {
+      if (place !== undefined) this.#use(place);
       sums.runningJobs++;
       sums.runningCpus += cpus;
       if (this.#wanted !== undefined && wanted) {
@@ -112,10 +118,8 @@ export class JobCollector {
       cpus,
       nodes: place?.hosts ?? NONE,
       comment: commentOf(element),
-      rank: status === 'Q' || status === 'O' ? sums.waitingJobs : undefined,
-      mem: parseSize(element.text('mem', 'resources_used')),
+      rank: status === 'Q' ? sums.waitingJobs : undefined,
       walltime: parseDuration(element.text('walltime', 'resources_used')),
-      cputime: parseDuration(element.text('cput', 'resources_used')),
       reqwalltime: this.#wallTimeOf(element.text('walltime', 'Resource_List')),
       reqcputime: this.#cpuTimeOf(element.text('cput', 'Resource_List')),
     };
@@ -125,6 +129,13 @@ export class JobCollector {
   found(queues: ReadonlySet<string>): Readonly<Record<string, JobInformation>> {
     for (const [id, queue] of this.#queues) if (!queues.has(queue)) delete this.#found[id];
     return this.#found;
+  }
+
+  #use({ hosts, slots }: Place): void {
+    const [first = ''] = hosts;
+    this.jobsOnHost.set(first, (this.jobsOnHost.get(first) ?? 0) + 1);
+    for (const [index, host] of hosts.entries())
+      this.cpusOnHost.set(host, (this.cpusOnHost.get(host) ?? 0) + (slots[index] ?? 0));
   }
 
   #sumsOf(queue: string): JobSums {
@@ -151,15 +162,29 @@ function lastOf<T>(work: (text: string | undefined) => T): (text: string | undef
   };
 }
 
+interface Place {
+  hosts: string[];
+  /** On each of them. */
+  slots: number[];
+  cpus: number;
+}
+
 /** Where a job runs; most of them on one host. */
-function placeOf(text: string | undefined): { hosts: string[]; cpus: number } | undefined {
+function placeOf(text: string | undefined, requested: number): Place | undefined {
   if (text === undefined) return undefined;
   const slash = text.indexOf('/');
-  if (slash > 0 && !text.includes('+') && text.indexOf('/', slash + 1) < 0)
-    return { hosts: [text.slice(0, slash)], cpus: countIndices(text.slice(slash + 1)) };
-  const nodes = parseExecHost(text);
+  if (slash > 0 && !text.includes('+') && text.indexOf('/', slash + 1) < 0) {
+    const cpus = Math.max(requested, countIndices(text.slice(slash + 1)));
+    return { hosts: [text.slice(0, slash)], slots: [cpus], cpus };
+  }
+  const nodes = placeJob(text, requested);
   if (nodes.length === 0) return undefined;
-  return { hosts: nodes.map(({ host }) => host), cpus: nodes.reduce((sum, { slots }) => sum + slots, 0) };
+  const slots = nodes.map((node) => node.slots);
+  return {
+    hosts: nodes.map(({ host }) => host),
+    slots,
+    cpus: slots.reduce((sum, count) => sum + count, 0),
+  };
 }
 
 /** `alice` of `alice@ce.example.org`. */
@@ -168,12 +193,12 @@ function userOf(owner: string): string {
   return at < 0 ? owner : owner.slice(0, at);
 }
 
-/** Mirrors PBS.pm, but for jobs whose end takes its time (`E`): A-REX would take those for waiting. */
+/** Jobs whose end takes its time (`E`) still run; those that are held, or wait for their time, wait. */
 function statusOf(state: string): JobInformation['status'] {
   if (state === 'R' || state === 'E') return 'R';
   if (state === 'C') return 'EXECUTED';
   if (state === 'S' || state === 'U') return 'S';
-  return state === 'Q' ? 'Q' : 'O';
+  return 'Q';
 }
 
 function commentOf(element: JobElement): readonly string[] {

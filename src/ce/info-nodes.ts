@@ -1,4 +1,5 @@
 // Nodes for the information provider: what each can be used for now, and which of them a queue has.
+import { nodeProperties } from '../arc/node-request.ts';
 import type { TorqueNode } from '../torque/pbsnodes.ts';
 import { listOf, neededProperties, type QueueDescription, routeDestinations } from '../torque/queues.ts';
 
@@ -110,7 +111,7 @@ export function nodesOfQueue(
   nodes: readonly TorqueNode[],
   selection: NodeSelection,
 ): TorqueNode[] {
-  const dedicated = selection.dedicatedNodeString?.split(':') ?? [];
+  const dedicated = nodeProperties(selection.dedicatedNodeString?.split(':') ?? []);
   const chosen = withoutDedication(queue, queues, nodes, selection, new Set());
   return nodes.filter((node) => chosen.has(node) && hasAll(node, dedicated));
 }
@@ -123,7 +124,7 @@ function withoutDedication(
   seen: Set<string>,
 ): ReadonlySet<TorqueNode> {
   seen.add(queue.name);
-  const configured = selection.queue(queue.name).nodeProperties;
+  const configured = nodeProperties(selection.queue(queue.name).nodeProperties);
   const properties = configured.length > 0 ? configured : neededProperties(queue);
   if (properties.length > 0) return new Set(nodes.filter((node) => hasAll(node, properties)));
   const destinations = routeDestinations(queue).flatMap((name) => queues.get(name) ?? []);

@@ -100,7 +100,8 @@ export function describeQueue(facts: QueueFacts): QueueInformation {
     queued: sums.waitingJobs,
     suspended: sums.suspendedJobs,
     total: sums.runningJobs + sums.waitingJobs + sums.suspendedJobs,
-    maxrunning: maxRunning ?? total,
+    // Without nodes nothing can run, whatever is allowed.
+    maxrunning: total === 0 ? 0 : (maxRunning ?? total),
     ...(maxQueuable === undefined ? {} : { maxqueuable: maxQueuable }),
     ...(maxUserRun === undefined ? {} : { maxuserrun: maxUserRun }),
     totalcpus: total,

@@ -19,7 +19,8 @@ import type { InformationRequest } from './info-request.ts';
 
 /** What LRMSInfo.pm describes, for the queues and jobs asked for. What is not known is left out. */
 export interface Information {
-  /** Sums over these queues and their nodes. */
+  /** Sums over the nodes of these queues, and over the jobs that wait in these queues. What runs on the nodes counts, from
+   * whichever queue. */
   cluster: {
     lrms_type: 'torque';
     lrms_glue_type: 'torque';
@@ -146,6 +147,9 @@ async function describe(
   const members = (share: Share) => [share.name, ...share.destinations.map(({ name }) => name)];
   const used = nodes.filter((node) => shares.some((share) => share.nodes.includes(node)));
   const all = sumsOf(shares.flatMap(members));
+  // Slots of a node are in use whichever queue their jobs came from.
+  const onNodes = (counts: ReadonlyMap<string, number>) =>
+    used.reduce((sum, { name }) => sum + (counts.get(name) ?? 0), 0);
   const allSums = sumsOf(jobs.sums.keys());
   const groups = await groupsOfUsers(shares, request);
   const imagesOf = (name: string) => site.queue(name).images;
@@ -157,9 +161,9 @@ async function describe(
       lrms_version:
         server.get('pbs_version') ?? nodes.find(({ torqueVersion }) => torqueVersion)?.torqueVersion ?? '',
       totalcpus: totalCpus(used),
-      usedcpus: all.runningCpus,
+      usedcpus: onNodes(jobs.cpusOnHost),
       queuedcpus: all.waitingCpus,
-      runningjobs: all.runningJobs,
+      runningjobs: onNodes(jobs.jobsOnHost),
       queuedjobs: all.waitingJobs,
       cpudistribution: cpuDistribution(used),
     },

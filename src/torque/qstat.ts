@@ -3,7 +3,7 @@ import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
 import { JobElements, type RawJobElement } from './job-elements.ts';
 import { JobIds } from './job-id.ts';
-import { parseDuration, parseExecHost, parseSize } from './units.ts';
+import { parseDuration, parseSize, placeJob } from './units.ts';
 import { wholeNumber } from './xml.ts';
 
 /** One job of `qstat -x`. Times are epoch seconds, durations seconds, sizes KiB. */
@@ -205,6 +205,7 @@ export function parseQstatJobs(xml: string): TorqueJob[] {
 function toJob(raw: RawJobElement, id: string): TorqueJob {
   const used = (name: string) => raw.text(name, 'resources_used');
   const requested = (name: string) => raw.text(name, 'Resource_List');
+  const slots = requestedSlots(requested('neednodes') ?? requested('nodes'));
   return {
     id,
     state: raw.state,
@@ -212,7 +213,7 @@ function toJob(raw: RawJobElement, id: string): TorqueJob {
     owner: raw.text('Job_Owner') ?? '',
     queue: raw.text('queue') ?? '',
     exitStatus: wholeNumber(raw.text('exit_status')),
-    nodes: parseExecHost(raw.text('exec_host')),
+    nodes: placeJob(raw.text('exec_host'), slots),
     sessionId: wholeNumber(raw.text('session_id')),
     submitTime: wholeNumber(raw.text('ctime')),
     startTime: wholeNumber(raw.text('start_time')),
@@ -226,7 +227,7 @@ function toJob(raw: RawJobElement, id: string): TorqueJob {
       memory: parseSize(used('mem')),
     },
     requested: {
-      slots: requestedSlots(requested('nodes')),
+      slots,
       cpuTime: parseDuration(requested('cput')),
       wallTime: parseDuration(requested('walltime')),
       memory: parseSize(requested('mem')),

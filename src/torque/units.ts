@@ -27,6 +27,20 @@ export function parseExecHost(text: string | undefined): { host: string; slots: 
   return [...slots].map(([host, count]) => ({ host, slots: count }));
 }
 
+/** Where a job is and how many slots it holds there. Some builds name one slot of each host, whatever was asked for, as in
+ * `n1/2` for `1:ppn=8`: the job holds what it asked for.
+ * @param requested slots of its node request */
+export function placeJob(execHost: string | undefined, requested: number): { host: string; slots: number }[] {
+  const nodes = parseExecHost(execHost);
+  const missing = requested - nodes.reduce((sum, { slots }) => sum + slots, 0);
+  if (missing <= 0) return nodes;
+  const each = Math.floor(missing / nodes.length);
+  return nodes.map(({ host, slots }, index) => ({
+    host,
+    slots: slots + each + (index < missing % nodes.length ? 1 : 0),
+  }));
+}
+
 /** How many indices `0-2,5` names. */
 export function countIndices(list: string): number {
   let count = 0;

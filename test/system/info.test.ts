@@ -150,6 +150,7 @@ image = demo
       return share;
     },
     manager,
+    document: stdout,
     environment: manager.ExecutionEnvironments.ExecutionEnvironment[0],
     log: readFileSync(join(site, 'info.log'), 'utf8').split('\n'),
   };
@@ -197,7 +198,10 @@ describe('ComputingShares', () => {
       ...{ RunningJobs: 2 + 4 + 5, WaitingJobs: 3 + 6 },
       ...{ LocalRunningJobs: 5, LocalWaitingJobs: 6 },
     });
-    expect(manager).toMatchObject({ TotalSlots: 200, SlotsUsedByGridJobs: 6, SlotsUsedByLocalJobs: 5 });
+    // All slots are those of the nodes, and so are all that are in use.
+    expect(manager).toMatchObject({
+      ...{ TotalSlots: 200, SlotsUsedByGridJobs: 2 + 4, SlotsUsedByLocalJobs: 5 + 7 },
+    });
   });
 
   it('count a job of several slots once for the VO', () => {
@@ -226,6 +230,39 @@ describe('ComputingShares', () => {
     const { share } = provide();
 
     expect(share('vmalice')).toMatchObject({ RunningJobs: 2 + 3, LocalRunningJobs: 3, FreeSlots: 1 });
+  });
+
+  it.each(['', 'pbs_queue_node = ppn=4:ib'])(
+    'say that no job can run when all nodes are offline, and that none is the memory of a guest: %s',
+    (more) => {
+      addGridJob('1.vm', 'alice');
+      const used =
+        '<resources_used><cput>00:10:00</cput><mem>190000kb</mem><walltime>00:20:00</walltime></resources_used>';
+      torque.answer('qstat', { stdout: qstatAnswer([{ id: '1.vm', more: used }]) });
+      torque.answer('pbsnodes', {
+        stdout: pbsnodesAnswer([
+          { name: 'n1', state: 'offline', properties: 'ib' },
+          { name: 'n2', state: 'down', properties: 'ib' },
+        ]),
+      });
+      const { share, manager, document } = provide(more);
+      expect(share('vmalice')).toMatchObject({ MaxRunningJobs: 0, FreeSlots: 0, RunningJobs: 1 });
+      expect(manager).toMatchObject({ TotalSlots: 0 });
+      expect(document).not.toMatch(/UsedMainMemory|UsedTotalCPUTime/);
+    },
+  );
+
+  it("have the nodes of arc.conf's own example of a node request", () => {
+    torque.answer('pbsnodes', {
+      stdout: pbsnodesAnswer([
+        { name: 'n1', slots: 8, properties: 'ib' },
+        { name: 'n2', slots: 8, properties: 'ib,fat' },
+        { name: 'n3', slots: 8, properties: 'fat' },
+      ]),
+    });
+    const { share, manager } = provide('pbs_queue_node = ppn=4:ib');
+    expect(manager).toMatchObject({ TotalSlots: 16 });
+    expect(share('vmalice')).toMatchObject({ MaxRunningJobs: 16, FreeSlots: 16 });
   });
 
   it('take a job that submit refused for gone, and one without an id for waiting', () => {

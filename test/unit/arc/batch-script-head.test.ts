@@ -103,6 +103,30 @@ describe('the head of a batch script', () => {
     expect(failure({ nodeProperties: ['a+4'] })).toMatch(/^site node-property-refused: /);
   });
 
+  it.each([
+    ['ppn=4:ib', {}, 'nodes=1:ppn=4:ib', 'vcpus=4 memory=500MiB'],
+    ['ib:ppn=4', {}, 'nodes=1:ppn=4:ib', 'vcpus=4 memory=500MiB'],
+    ['ppn=2:ppn=4', {}, 'nodes=1:ppn=4', 'vcpus=4 memory=500MiB'],
+    ['ppn=4:gpus=1:ib', { count: 2 }, 'nodes=1:ppn=4:gpus=1:ib', 'vcpus=4 memory=1000MiB'],
+    ['ppn=4:ib', { count: 8 }, 'nodes=1:ppn=8:ib', 'vcpus=8 memory=4000MiB'],
+    ['ppn=4:ib', { count: 16, countPerNode: 8, nodes: 2 }, 'nodes=2:ppn=8:ib', 'vcpus=8 memory=4000MiB'],
+    ['gridlong_nodes', {}, 'nodes=1:ppn=1:gridlong_nodes', 'vcpus=1 memory=500MiB'],
+    ['ib', { nodeProperties: ['big:ppn=6'] }, 'nodes=1:ppn=6:ib:big', 'vcpus=6 memory=500MiB'],
+  ])(
+    'asks for one ppn, and a guest of as many CPUs: pbs_queue_node = %s, %j',
+    (request, job, nodes, guest) => {
+      const lines = header(job, configure('', '', `pbs_queue_node=${request}`));
+      expect(lines).toContain(`#PBS -l ${nodes}`);
+      expect(lines?.find((line) => line.startsWith('#VMBATCH'))).toBe(`#VMBATCH image=demo ${guest}`);
+    },
+  );
+
+  it('names who is to mend it when the queue asks for more CPUs than its guests may have', () => {
+    const contradicted = configure('', 'max_vcpus=2', 'pbs_queue_node=ppn=4');
+    expect(() => header({}, contradicted)).toThrow(/asks for ppn=4, and a guest may have max_vcpus=2/);
+    expect(() => header({ count: 3 }, contradicted)).toThrow(/the job asks for 4 slots/);
+  });
+
   it.each(['20300102030405Z', '2030-01-02T03:04:05Z', '20300102030405'])(
     'starts at %s, told to qsub in its own time zone',
     (startTime) => {

@@ -213,6 +213,10 @@ describe('parseArcConfiguration', () => {
       `${BASE}[queue:q]\npbs_queue_node=a+4\n`,
       '/run/arex.cfg:4: [queue:q] pbs_queue_node: found "a+4", must be node properties with colons between them',
     ],
+    ...['ppn=0', 'ppn=four', '2:ppn=4', 'ppn='].map((value) => [
+      `[lrms]\nlrms=vmbatch q\n[queue:q]\npbs_queue_node=${value}\n`,
+      `/run/arex.cfg:4: [queue:q] pbs_queue_node: found "${value}", must be node properties and ppn=SLOTS, such as ppn=4:ib, without a number of nodes`,
+    ]),
     [
       `${BASE}defaultmemory=2 GB\n`,
       '/run/arex.cfg:3: [lrms] defaultmemory: found "2 GB", must be a whole number (MB)',

@@ -100,14 +100,14 @@ it('hands the answer on, and fills in the queues and jobs that it does not have'
   expect(info.jobs['67.vm']).toEqual(ANSWER.jobs['67.vm']);
   expect(info.jobs['999.vm']).toEqual({ status: 'EXECUTED', cpus: 1, nodes: [], comment: [] });
   expect(info.jobs['refused.G1'].status).toBe('EXECUTED');
-  expect(info.jobs.UNDEFINEDVALUE.status).toBe('O');
+  expect(info.jobs.UNDEFINEDVALUE.status).toBe('Q');
 });
 
 it('does not take jobs for gone when TORQUE did not answer, and says why to the log', () => {
   answer(JSON.stringify({ ...ANSWER, jobs: {}, problems: ['the server is down'] }));
   const { info, stderr } = collect();
   expect(stderr).toBe('VMBATCHmod: vmbatch info: the server is down\n');
-  expect(info.jobs['67.vm'].status).toBe('O');
+  expect(info.jobs['67.vm'].status).toBe('Q');
   expect(info.jobs['refused.G1'].status).toBe('EXECUTED');
 });
 
@@ -152,7 +152,7 @@ describe('gives a valid structure and the reason when', () => {
     expect(info.cluster).toMatchObject({ lrms_type: 'torque', totalcpus: 0 });
     expect(Object.keys(info.queues).sort()).toEqual(['gone', 'vmalice']);
     expect(info.queues.vmalice.users).toEqual({ alice: { freecpus: { 0: 0 }, queuelength: 0 } });
-    expect(info.jobs['67.vm'].status).toBe('O');
+    expect(info.jobs['67.vm'].status).toBe('Q');
     if (reason === undefined) expect(stderr).toBe('');
     else expect(stderr).toMatch(/^VMBATCHmod: vmbatch info: .*\n$/);
     expect(stderr).toContain(reason ?? '');
@@ -164,7 +164,7 @@ describe('gives a valid structure and the reason when', () => {
     );
     const { info, stderr } = collect({ setup: '$VMBATCHmod::deadline = 0.5' });
     expect(stderr).toBe('VMBATCHmod: vmbatch info: /vmbatch did not answer within 0.5 s\n');
-    expect(info.jobs['67.vm'].status).toBe('O');
+    expect(info.jobs['67.vm'].status).toBe('Q');
     for (const pid of readFileSync(join(directory, 'pid'), 'utf8').trim().split('\n'))
       await expect.poll(() => runs(pid)).toBe(false);
   });

@@ -1,6 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import { describeSite, queueOf } from './info-site.ts';
 
+it.each(['ppn=4:ib', 'ib:ppn=4', 'ppn=4:gpus=1:ib'])(
+  'nodes of a queue with pbs_queue_node = %s are those with its properties',
+  async (request) => {
+    const info = await describeSite({
+      conf: `[queue:vmalice]\npbs_queue_node=${request}`,
+      nodes: [
+        { name: 'n1', slots: 8, properties: 'ib' },
+        { name: 'n2', slots: 8, properties: 'ib,fat' },
+        { name: 'n3', slots: 8, properties: 'fat' },
+      ],
+    });
+    expect(info.queues['vmalice']).toMatchObject({ nodes: ['n1', 'n2'], totalcpus: 16 });
+    expect(info.warnings).toEqual([]);
+  },
+);
+
+it('a request for slots alone is one for any node', async () => {
+  const info = await describeSite({ conf: '[queue:vmalice]\npbs_queue_node=ppn=4' });
+  expect(info.queues['vmalice']?.nodes).toEqual(['n1']);
+});
+
 describe('nodes', () => {
   const nodes = [
     { name: 'n1', properties: 'grid,fast', slots: 8 },

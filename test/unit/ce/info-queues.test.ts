@@ -2,6 +2,18 @@ import { describe, expect, it } from 'vitest';
 import { manyJobs } from './info-answers.ts';
 import { describeSite, queueOf, type Site } from './info-site.ts';
 
+it.each([{}, { max_running: '100' }])(
+  'a queue whose nodes are all offline runs no jobs: %j',
+  async (limits) => {
+    const nodes = [
+      { name: 'n1', state: 'offline' },
+      { name: 'n2', state: 'down,offline' },
+    ];
+    const queue = await queueOf({ nodes, queues: { vmalice: limits } });
+    expect(queue).toMatchObject({ maxrunning: 0, totalcpus: 0, freeslots: 0, MaxSlotsPerJob: 0 });
+  },
+);
+
 describe('limits of a queue', () => {
   it('are published in seconds, with those of the server where the queue has none', async () => {
     const queue = await queueOf({

@@ -6,6 +6,7 @@ import { JobCollector } from '../../../src/ce/info-jobs.ts';
 import { parseInformationRequest } from '../../../src/ce/info-request.ts';
 import { torqueAt } from '../../../src/torque/commands.ts';
 import type { JobElement } from '../../../src/torque/qstat.ts';
+import { parseQstatJobs } from '../../../src/torque/qstat.ts';
 import { type FakeTorque, fakeTorque } from './fake-torque.ts';
 import { manyJobs, pbsnodesAnswer, qstatAnswer, queuesAnswer } from './info-answers.ts';
 import { describeSite } from './info-site.ts';
@@ -96,7 +97,7 @@ describe('information', () => {
 
 describe('jobs', () => {
   it('have the states that A-REX counts by, and a rank among those that wait in their queue', async () => {
-    const states = { R: 'R', E: 'R', S: 'S', Q: 'Q', H: 'O', W: 'O', T: 'O', C: 'EXECUTED' };
+    const states = { R: 'R', E: 'R', S: 'S', Q: 'Q', H: 'Q', W: 'Q', T: 'Q', C: 'EXECUTED' };
     const jobs = Object.keys(states).map((state, index) => ({ id: `${index}.vm`, state }));
     const elsewhere = { id: '99.vm', state: 'Q', queue: 'other' };
     const ids = [...jobs, elsewhere].map(({ id }) => id);
@@ -126,7 +127,7 @@ describe('jobs', () => {
     });
     expect(info.jobs['1.vm']).toEqual({
       ...{ status: 'R', cpus: 3, nodes: ['n1', 'n2'], comment: [] },
-      ...{ cputime: 65, walltime: 120, mem: 6360, reqwalltime: 3600 },
+      ...{ walltime: 120, reqwalltime: 3600 },
     });
     expect(info.jobs['2.vm']).toMatchObject({
       cpus: 8,
@@ -157,7 +158,51 @@ describe('jobs', () => {
   });
 });
 
+describe('the CPUs of a job', () => {
+  it.each([
+    ['n1/0-3', '1:ppn=4', 4, ['n1']],
+    ['n1/2', '1:ppn=8', 8, ['n1']],
+    ['n1/0+n2/0', '2:ppn=8', 16, ['n1', 'n2']],
+    ['n1/0-7', '1', 8, ['n1']],
+    ['n1/0+n1/1+n2/5', '1:ppn=2+n2:ppn=1', 3, ['n1', 'n2']],
+  ])('are those that it holds: %s for %s', async (hosts, neededNodes, cpus, nodes) => {
+    const more = `<Resource_List><neednodes>${neededNodes}</neednodes></Resource_List>`;
+    const element = `<Job><Job_Id>1.vm</Job_Id><job_state>R</job_state><queue>vmalice</queue><exec_host>${hosts}</exec_host>${more}</Job>`;
+    const [job] = parseQstatJobs(`<Data>${element}</Data>`);
+    expect(job?.nodes.reduce((sum, { slots }) => sum + slots, 0)).toBe(cpus);
+    const info = await describeSite({
+      jobs: [{ id: '1.vm', hosts, nodes: neededNodes }],
+      nodes: [
+        { name: 'n1', slots: 8 },
+        { name: 'n2', slots: 8 },
+      ],
+      ask: { queues: { vmalice: {} }, jobs: ['1.vm'] },
+    });
+    expect(info.jobs['1.vm']).toMatchObject({ cpus, nodes });
+    expect(info.cluster).toMatchObject({ usedcpus: cpus, runningjobs: 1 });
+  });
+});
+
 describe('sums', () => {
+  it('of slots in use have the jobs of every queue on the nodes, and those of no other node', async () => {
+    const { cluster } = await describeSite({
+      queues: { vmalice: {}, local: {} },
+      conf: '[queue:vmalice]\npbs_queue_node=grid',
+      nodes: [
+        { name: 'n1', slots: 8, properties: 'grid' },
+        { name: 'n2', slots: 8 },
+      ],
+      jobs: [
+        { id: '1.vm', hosts: 'n1/0' },
+        { id: '2.vm', hosts: 'n1/1-3', nodes: '1:ppn=3', queue: 'local' },
+        { id: '3.vm', hosts: 'n1/4+n2/0', nodes: '2', queue: 'local' },
+        { id: '4.vm', hosts: 'n2/1-4', nodes: '1:ppn=4', queue: 'local' },
+        { id: '5.vm', state: 'Q', queue: 'local' },
+      ],
+    });
+    expect(cluster).toMatchObject({ totalcpus: 8, usedcpus: 5, runningjobs: 3, queuedjobs: 0 });
+  });
+
   it('are of the queues asked for alone, CPUs and jobs apart', async () => {
     const info = await describeSite({
       queues: { vmalice: {}, other: {} },
