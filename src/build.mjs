@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { build } from 'esbuild';
+import { helperInBundle } from './bundled-helper.mjs';
 import { compileChunk } from './compile-chunk.mjs';
 import { compileTemplate } from './compile-template.mjs';
 import { billOfMaterials } from './sbom.mjs';
@@ -143,7 +144,7 @@ const buildCommands = (files, wanted) =>
     outExtension: { '.js': '.cjs' },
     sourcemap: 'external',
     minify: true,
-    plugins: [chunks('./'), compiledTemplates(wanted)],
+    plugins: [chunks('./'), compiledTemplates(wanted), helperInBundle],
   });
 
 const commands = readdirSync(join(root, 'src/commands')).filter((name) => name.endsWith('.ts'));

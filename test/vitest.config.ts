@@ -13,6 +13,7 @@ export default defineConfig({
           root,
           include: ['test/unit/**/*.test.ts'],
           testTimeout: 20_000,
+          setupFiles: ['test/support/no-own-ids.cjs'],
         },
       },
       {
@@ -22,6 +23,7 @@ export default defineConfig({
           root,
           include: ['test/{contract,guest,system}/**/*.test.ts'],
           testTimeout: 60_000,
+          setupFiles: ['test/support/no-own-ids.cjs'],
           hookTimeout: 120_000,
           fileParallelism: false,
           sequence: { groupOrder: 1 },

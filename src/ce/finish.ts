@@ -3,9 +3,9 @@ import type { ControlDirectory } from '../arc/control-directory.ts';
 import { type Diag, diagExitCode, diagTime, diagValue, mergeDiag } from '../arc/diag.ts';
 import { isRefused } from '../arc/refused-id.ts';
 import { decodeBytes, encodeBytes } from '../arc/text.ts';
-import { type Account, asUser } from '../util/as-user.ts';
+import type { Account, FileOperation, FileResult, UserFiles } from '../util/as-user.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
-import { appendErrorsOnce, readComment, readDiag, writeDiag } from './job-record.ts';
+import { appendErrorsOnce, diagOf, readComment, readDiag, writeDiag } from './job-record.ts';
 import { writeLrmsDone } from './lrms-done.ts';
 import {
   accountedExitCode,
@@ -17,7 +17,7 @@ import {
   refusalOf,
   renderLrmsDone,
 } from './outcome.ts';
-import { removeMark } from './submission-mark.ts';
+import { markPath } from './submission-mark.ts';
 
 /** A job in state INLRMS or CANCELING that is over. Paths are text. */
 export interface EndedJob {
@@ -36,8 +36,11 @@ export interface EndedJob {
   insist: boolean;
 }
 
-/** What became of a report. `unsettled`: wait until TORQUE is done with the job. `failed`: try again. */
-export type Finished =
+/** What became of a report. `unsettled`: wait until TORQUE is done with the job. `failed`: try again. `hung`: its files do not
+ * answer. `put-off`: there was no getting to it. */
+export type Finished = Tried | NotTried;
+type NotTried = { result: 'hung' } | { result: 'put-off' };
+export type Tried =
   | {
       result: 'done';
       outcome: Outcome;
@@ -48,22 +51,21 @@ export type Finished =
   | { result: 'unsettled' }
   | { result: 'failed'; problem: string };
 
-/** Reports jobs of one account in one control directory as ended. Changes to that account once for all of them: it
- * stops every thread of the process, and so costs more than all the files of a job.
+/** Reports jobs of one account in one control directory as ended, all of them in two exchanges with the process that has the
+ * account's ids.
  * @returns one for each job, in order */
 export async function finishJobs(
   jobs: readonly EndedJob[],
   directory: ControlDirectory,
+  files: UserFiles,
 ): Promise<Finished[]> {
-  const [first] = jobs;
-  if (first === undefined) return [];
   let results: Finished[];
   try {
-    results = asUser(first.account, () => jobs.map((job) => recordEnd(job, directory)));
+    results = await recordEnds(jobs, directory, files);
   } catch (error) {
     results = jobs.map(() => ({ result: 'failed', problem: toVmbatchError(error, 'site').message }));
   }
-  const files = jobs.flatMap((job, index) => {
+  const done = jobs.flatMap((job, index) => {
     const result = results[index];
     if (result?.result !== 'done') return [];
     return [
@@ -71,8 +73,8 @@ export async function finishJobs(
     ];
   });
   // Last and whole: an empty lrms_done would count as success.
-  const failures = await writeLrmsDone(files);
-  for (const [at, { index, path }] of files.entries()) {
+  const failures = await writeLrmsDone(done);
+  for (const [at, { index, path }] of done.entries()) {
     const failure = failures[at];
     if (failure !== undefined)
       results[index] = {
@@ -95,33 +97,98 @@ const PASSING = new Set([
   'EREMOTEIO',
 ]);
 
-/** Everything that is done as the job's user. May be done again if lrms_done then cannot be written. */
-function recordEnd(job: EndedJob, directory: ControlDirectory): Finished {
-  const { account, sessionDirectory, cancelled, batch } = job;
-  const problems: string[] = [];
-  let passing = false;
-  const attempt = <T>(work: () => T): T | undefined => {
-    try {
-      return work();
-    } catch (error) {
-      const { message, cause } = toVmbatchError(error, 'site');
-      problems.push(message);
-      passing ||= PASSING.has(errnoOf(cause) ?? '');
-      return undefined;
-    }
-  };
+/** Everything that is done as the jobs' user. May be done again if lrms_done then cannot be written. */
+async function recordEnds(
+  jobs: readonly EndedJob[],
+  directory: ControlDirectory,
+  files: UserFiles,
+): Promise<Finished[]> {
+  const reads = jobs.map(({ sessionDirectory }) =>
+    sessionDirectory === undefined ? [] : [readDiag(sessionDirectory), readComment(sessionDirectory)],
+  );
+  const answers = await performGroups(files, reads);
+  const decisions = jobs.map((job, at): Decision | NotTried => {
+    const answer = answers[at];
+    return typeof answer === 'string' || answer === undefined
+      ? notTried(answer)
+      : decide(job, new Answers(reads[at] ?? [], answer), directory);
+  });
+  const writes = decisions.map((decision) => (decision.result === 'done' ? decision.writes : []));
+  const written = await performGroups(files, writes);
+  return decisions.map((decision, at): Finished => {
+    if (decision.result !== 'done') return decision;
+    const answer = written[at];
+    if (typeof answer === 'string' || answer === undefined) return notTried(answer);
+    const answered = new Answers(writes[at] ?? [], answer);
+    const problems = [...decision.problems, ...answered.problems];
+    if (answered.isPassing && jobs[at]?.insist === true)
+      return { result: 'failed', problem: problems.join('; ') };
+    return { result: 'done', outcome: decision.outcome, complaint: decision.complaint, problems };
+  });
+}
 
-  let own: Diag = [];
-  let comment: Buffer | undefined;
-  if (sessionDirectory !== undefined) {
-    own = attempt(() => readDiag(account, `${sessionDirectory}.diag`)) ?? [];
-    comment = attempt(() => readComment(account, `${sessionDirectory}.comment`));
+const notTried = (why: 'hung' | 'put-off' | undefined): NotTried =>
+  why === 'hung' ? { result: 'hung' } : { result: 'put-off' };
+
+/** For each group its results; `hung` for the one that met a file that does not answer, `put-off` for those after it. */
+async function performGroups(
+  files: UserFiles,
+  groups: readonly FileOperation[][],
+): Promise<(FileResult[] | 'hung' | 'put-off')[]> {
+  const results = await files.perform(groups.flat());
+  let from = 0;
+  return groups.map((group) => {
+    const answered = results.slice(from, from + group.length);
+    const isHung = answered.length < group.length && from <= results.length;
+    from += group.length;
+    return answered.length === group.length ? answered : isHung ? 'hung' : 'put-off';
+  });
+}
+
+/** What the operations of one job came to. */
+class Answers {
+  readonly problems: string[] = [];
+  readonly #data = new Map<string, string>();
+  /** Whether something failed that will work again. */
+  isPassing = false;
+
+  constructor(operations: readonly FileOperation[], results: readonly FileResult[]) {
+    for (const [at, operation] of operations.entries()) {
+      const result = results[at];
+      const { path } = operation;
+      if (result?.ok === true) {
+        if (result.data !== undefined) this.#data.set(path, result.data);
+        if (operation.do === 'append' && !result.found) this.problems.push(`${path}: is not there`);
+      } else if (result !== undefined && operation.do !== 'remove') {
+        // A mark that stays is only a file too many.
+        this.problems.push(`${path}: ${result.why}`);
+        this.isPassing ||= PASSING.has(result.errno ?? '');
+      }
+    }
   }
-  if (passing && job.insist) return { result: 'failed', problem: problems.join('; ') };
+
+  /** Bytes as latin1; undefined if the file is not there or cannot be read. */
+  data(path: string | undefined): string | undefined {
+    return path === undefined ? undefined : this.#data.get(path);
+  }
+}
+
+type Decision =
+  | (Extract<Tried, { result: 'done' }> & { writes: FileOperation[] })
+  | { result: 'unsettled' }
+  | { result: 'failed'; problem: string };
+
+function decide(job: EndedJob, answers: Answers, directory: ControlDirectory): Decision {
+  const { sessionDirectory, cancelled, batch } = job;
+  const { problems } = answers;
+  if (answers.isPassing && job.insist) return { result: 'failed', problem: problems.join('; ') };
+  const own = diagOf(answers.data(sessionDirectory && `${sessionDirectory}.diag`));
+  const comment = answers.data(sessionDirectory && `${sessionDirectory}.comment`);
   const ownExitCode = diagExitCode(own);
   const refused = isRefused(job.localId);
   if (ownExitCode === undefined && !job.settled && !refused) return { result: 'unsettled' };
-  const lastWords = comment === undefined ? undefined : lastWordsOf(comment.toString('utf8'));
+  const lastWords =
+    comment === undefined ? undefined : lastWordsOf(Buffer.from(comment, 'latin1').toString('utf8'));
   const outcome = refused
     ? refusalOf(diagValue(own, 'vmbatch_refusal'))
     : outcomeOf({
@@ -131,29 +198,24 @@ function recordEnd(job: EndedJob, directory: ControlDirectory): Finished {
         lastWords,
         ownMessage: diagValue(own, 'LRMSMessage'),
       });
+  const writes: FileOperation[] = [];
   if (sessionDirectory !== undefined) {
     const diag = mergeDiag(
       own,
       fallbacks(batch, ownExitCode, outcome),
       verdicts(batch, ownExitCode, outcome, lastWords),
     );
-    attempt(() => writeDiag(account, `${sessionDirectory}.diag`, diag));
-    if (passing && job.insist) return { result: 'failed', problem: problems.join('; ') };
+    writes.push(writeDiag(sessionDirectory, diag));
   }
-  if (comment !== undefined && comment.length > 0) {
+  if (comment !== undefined && comment !== '') {
     const log = directory.jobFile(job.gridId, 'errors');
-    if (attempt(() => appendErrorsOnce(account, log, comment, batch?.id ?? job.localId)) === false)
-      problems.push(`${log}: is not there`);
+    writes.push(appendErrorsOnce(log, comment, batch?.id ?? job.localId));
   }
   // A submission that A-REX asks for again from here on is a new one, and not to find this job.
-  if (sessionDirectory !== undefined) removeMark(sessionDirectory);
-  const complaint = diagValue(own, 'vmbatch_complaint');
-  return {
-    result: 'done',
-    outcome,
-    problems,
-    complaint: complaint === undefined ? undefined : oneLine(decodeBytes(complaint.slice(0, 1200))),
-  };
+  if (sessionDirectory !== undefined) writes.push({ do: 'remove', path: markPath(sessionDirectory) });
+  const said = diagValue(own, 'vmbatch_complaint');
+  const complaint = said === undefined ? undefined : oneLine(decodeBytes(said.slice(0, 1200)));
+  return { result: 'done', outcome, complaint, problems, writes };
 }
 
 /** What TORQUE knows of a job whose script did not come to writing it. Not its CPU time and memory: those are of

@@ -7,8 +7,9 @@ import type { JobElement } from '../torque/qstat.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { Kicks } from './gm-kick.ts';
 import { Absentees } from './scan-absentees.ts';
+import { Reporter } from './scan-lanes.ts';
 import { PerformanceLog } from './scan-perflog.ts';
-import { type ReadyJob, reportJobs } from './scan-report.ts';
+import type { ReadyJob } from './scan-report.ts';
 import { Saving } from './scan-saving.ts';
 import { type Complain, EndSources, toRecord } from './scan-sources.ts';
 import { type Over, Suspects } from './scan-suspects.ts';
@@ -32,11 +33,18 @@ export interface ScanOptions {
   intervalMs?: number;
   /** gm-kick; undefined: as `findGmKick` says. */
   gmKick?: string | undefined;
+  /** How long a file of a job may take to answer. Default: 15 s. Milliseconds. */
+  fileMs?: number;
 }
 
 /** After this many comparisons in a row without a job, TORQUE is asked for it by its id: it is lost only if TORQUE
  * says so. */
 const PASSES_UNTIL_LOST = 3;
+
+const FILE_MS = 15_000;
+
+/** How long a pass waits for the reports that it began. Milliseconds. */
+const REPORT_MS = 1_000;
 
 export class Scanner {
   readonly #options: ScanOptions;
@@ -50,6 +58,7 @@ export class Scanner {
   readonly #suspects: Suspects;
   readonly #sources: EndSources;
   readonly #perflog: PerformanceLog;
+  readonly #reporter: Reporter;
   /** The last complaint of each kind, so that a server that stays away fills no log. */
   readonly #complaints = new Map<string, string>();
   #ready = new Map<WatchedJob, ReadyJob>();
@@ -68,6 +77,7 @@ export class Scanner {
     const directories = options.controlDirectories.map(openControlDirectory);
     this.#perflog = new PerformanceLog(options.perflogDirectory);
     this.#suspects = new Suspects(this.#traces, options.sharedFilesystem ?? true);
+    this.#reporter = this.#makeReporter();
     this.#watches = directories.map((directory) => new WatchList(directory, this.#index, this.#complain));
     const { torque, log, signal } = options;
     const shared = { torque, log, signal, complain: this.#complain, isWatched: this.#isWatched };
@@ -104,7 +114,7 @@ export class Scanner {
   async pass(): Promise<string[]> {
     this.#lookAround();
     this.#judge();
-    const reported = await this.#report();
+    const reported = await this.#report(REPORT_MS);
     await this.#kicks.send();
     this.#questions ??= this.#askTorque(false)
       .catch((error: unknown) => this.#complain('questions', toVmbatchError(error, 'site').message))
@@ -127,9 +137,10 @@ export class Scanner {
       await setTimeout(DELIVERY_MS);
       this.#judge();
     }
-    const reported = await this.#report();
+    const reported = await this.#report(undefined);
     await this.#askTorque(true);
-    reported.push(...(await this.#report()));
+    reported.push(...(await this.#report(undefined)));
+    await this.#reporter.end();
     await this.#kicks.send();
     this.#save(true);
     return reported;
@@ -138,6 +149,7 @@ export class Scanner {
   /** Waits for the questions that are open; they end with the signal. */
   async end(): Promise<void> {
     await this.#questions;
+    await this.#reporter.end();
     this.#save(true);
   }
 
@@ -255,30 +267,37 @@ export class Scanner {
     job.watch.dirty = true;
   }
 
-  async #report(): Promise<string[]> {
-    const ready = [...this.#ready.values()].filter(({ job }) => job.watch.jobs.get(job.gridId) === job);
-    this.#ready = new Map();
-    const options = {
+  #makeReporter(): Reporter {
+    return new Reporter({
       log: this.#options.log,
       complain: this.#complain,
       signal: this.#options.signal,
       suspects: this.#suspects,
+      fileMs: this.#options.fileMs ?? FILE_MS,
       onReported: (job: WatchedJob) => {
         // Another grid job that names the same batch job may have to wait for the rest of its end.
         if (this.#index.get(job.localId).some((other) => other !== job)) return;
         this.#suspects.forget(job.localId);
         this.#traces.forget(job.localId);
       },
-    };
-    const reported: string[] = [];
+    });
+  }
+
+  /** @param patienceMs undefined: until all is done that can be done */
+  async #report(patienceMs: number | undefined): Promise<string[]> {
+    const ready = [...this.#ready.values()].filter(({ job }) => job.watch.jobs.get(job.gridId) === job);
+    this.#ready = new Map();
+    const { reported, postponed } = await this.#reporter.report(ready, patienceMs);
+    // Meanwhile more may have become known of them.
+    for (const one of postponed) if (!this.#ready.has(one.job)) this.#ready.set(one.job, one);
     for (const watch of this.#watches) {
-      const theirs = ready.filter(({ job }) => job.watch === watch);
-      const gridIds = await reportJobs(watch, theirs, options);
-      this.#kicks.add(watch.directory, gridIds);
-      reported.push(...gridIds);
+      const theirs = reported.filter((job) => job.watch === watch);
+      this.#kicks.add(
+        watch.directory,
+        theirs.map(({ gridId }) => gridId),
+      );
     }
-    if (this.#options.signal.aborted && ready.length > reported.length) this.#doubtful = true;
-    return reported;
+    return reported.map(({ gridId }) => gridId);
   }
 
   #save(now: boolean): void {
@@ -287,11 +306,16 @@ export class Scanner {
     const progress = {
       positions: this.#sources.positions,
       // The next scan must not rely on this comparison for jobs that were found out and not reported yet.
-      comparedAt: this.#doubtful || this.#suspects.unwritten ? 0 : this.#sources.comparedAt,
+      comparedAt: this.#isUnwritten ? 0 : this.#sources.comparedAt,
       // Without a log, TORQUE is asked all the time anyway.
       compared: this.#compared && this.followsLog,
     };
     if (this.#saving.save(progress, now)) this.#compared = false;
+  }
+
+  /** Whether there are ends that only this process knows of. */
+  get #isUnwritten(): boolean {
+    return this.#doubtful || this.#suspects.unwritten || this.#ready.size > 0 || this.#reporter.isBusy;
   }
 
   readonly #complain: Complain = (about, complaint) => {

@@ -1,14 +1,14 @@
-// Reporting jobs that are over: made sure that A-REX waits for them, finished account by account.
+// Before and after the report of a job that is over: whether A-REX waits for it, and what became of it.
 import { parseLocal } from '../arc/local.ts';
 import { isRefused } from '../arc/refused-id.ts';
 import { decodeBytes, showBytes } from '../arc/text.ts';
 import { isJobId } from '../torque/job-id.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { outputIsOf } from './batch-job-owner.ts';
-import { type EndedJob, type Finished, finishJobs } from './finish.ts';
+import type { EndedJob, Tried } from './finish.ts';
 import type { Complain } from './scan-sources.ts';
 import type { Over, Suspects } from './scan-suspects.ts';
-import type { WatchedJob, WatchList } from './scan-watch.ts';
+import type { WatchedJob } from './scan-watch.ts';
 
 /** A watched job whose batch job is over. */
 export type ReadyJob = Pick<Over, 'batch' | 'settled'> & { job: WatchedJob };
@@ -19,46 +19,22 @@ const INSIST_MS = 60_000;
 /** A line this much older than the job is about another one: the server's numbers began anew. Milliseconds. */
 const OTHER_JOB_MS = 24 * 3_600_000;
 
-/** Jobs between two looks at the signal. */
-const JOBS_A_BATCH = 32;
-
 export interface ReportOptions {
   log: (line: string) => void;
   complain: Complain;
   signal: AbortSignal;
   suspects: Suspects;
+  /** How long a file of a job may take to answer. Milliseconds. */
+  fileMs: number;
   /** Called for each job that was reported. */
   onReported: (job: WatchedJob) => void;
 }
 
-/** Reports the jobs of one control directory that A-REX waits for; suspects remember those that cannot be reported yet.
- * @returns grid ids of the jobs that were reported */
-export async function reportJobs(
-  watch: WatchList,
-  ready: readonly ReadyJob[],
-  options: ReportOptions,
-): Promise<string[]> {
-  const reported: string[] = [];
-  for (const batch of batches(ready.flatMap((one) => confirm(one, options) ?? []))) {
-    if (options.signal.aborted) break;
-    const ends = await finishJobs(
-      batch.map(({ ended }) => ended),
-      watch.directory,
-    );
-    for (const [at, { job }] of batch.entries()) {
-      const end = ends[at];
-      if (end === undefined || !settle(job, end, options)) continue;
-      watch.release(job.gridId);
-      reported.push(job.gridId);
-    }
-  }
-  return reported;
-}
-
-/** @returns whether the job is reported */
-function settle(
+/** Tells the admin how a report went; suspects remember a job that cannot be reported yet.
+ * @returns whether the job is reported */
+export function settle(
   job: WatchedJob,
-  end: Finished,
+  end: Tried,
   { log, complain, suspects, onReported }: ReportOptions,
 ): boolean {
   const { gridId, localId } = job;
@@ -81,16 +57,19 @@ function settle(
   return end.result === 'done';
 }
 
-interface ConfirmedJob {
+/** A job of which A-REX waits for the end, with what is needed to report it. */
+export interface ConfirmedJob {
   job: WatchedJob;
+  ready: ReadyJob;
   ended: EndedJob;
 }
 
-/** What is needed to report the job; undefined if A-REX does not wait for the end of this very batch job. */
-function confirm(
-  { job, batch, settled }: ReadyJob,
-  { complain, suspects }: ReportOptions,
+/** Undefined if A-REX does not wait for the end of this very batch job. */
+export function confirm(
+  ready: ReadyJob,
+  { complain, suspects }: Pick<ReportOptions, 'complain' | 'suspects'>,
 ): ConfirmedJob | undefined {
+  const { job, batch, settled } = ready;
   const { gridId, localId, watch } = job;
   try {
     const state = watch.awaitedState(gridId);
@@ -130,26 +109,10 @@ function confirm(
       cancelled: state === 'CANCELING',
       insist: failedAt === undefined || Date.now() - failedAt < INSIST_MS,
     };
-    return { job, ended };
+    return { job, ready, ended };
   } catch (error) {
     suspects.fail(localId);
     complain(gridId, `job ${gridId}: ${toVmbatchError(error, 'site').message}`);
     return undefined;
   }
-}
-
-/** Jobs of one account together, some at a time. */
-function batches(jobs: readonly ConfirmedJob[]): ConfirmedJob[][] {
-  const accounts = new Map<string, ConfirmedJob[]>();
-  for (const job of jobs) {
-    const key = `${job.ended.account.uid}:${job.ended.account.gid}`;
-    const known = accounts.get(key);
-    if (known === undefined) accounts.set(key, [job]);
-    else known.push(job);
-  }
-  return [...accounts.values()].flatMap((all) =>
-    Array.from({ length: Math.ceil(all.length / JOBS_A_BATCH) }, (_, at) =>
-      all.slice(at * JOBS_A_BATCH, (at + 1) * JOBS_A_BATCH),
-    ),
-  );
 }

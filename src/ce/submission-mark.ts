@@ -19,6 +19,11 @@ const MARK = '.vmbatch-submission';
 const UNFINISHED = /^\.vmbatch-submission\.[0-9a-f]{32}$/;
 const MAX_BYTES = 4096;
 
+/** Where the mark of a session directory is. */
+export function markPath(sessionDirectory: string): string {
+  return join(sessionDirectory, MARK);
+}
+
 /** Whether this input file (`joboption_inputfile_N`) would be in the place of the mark. */
 export function isInPlaceOfMark(inputFile: string): boolean {
   const path = normalize(`/${inputFile}`);
@@ -29,7 +34,7 @@ export function isInPlaceOfMark(inputFile: string): boolean {
  * its place says nothing and is taken away.
  * @throws VmbatchError `site` if it can be neither read nor removed */
 export function readMark(sessionDirectory: string): SubmissionMark | undefined {
-  const path = join(sessionDirectory, MARK);
+  const path = markPath(sessionDirectory);
   let text: string;
   try {
     const bytes = readForeignFile(path, { maxBytes: MAX_BYTES, ownerUid: process.getuid?.() ?? 0 }, 'site');
@@ -50,7 +55,7 @@ export function readMark(sessionDirectory: string): SubmissionMark | undefined {
  * @returns undefined if somebody else made one meanwhile
  * @throws VmbatchError `site` if the directory cannot be written to */
 export function createMark(sessionDirectory: string): SubmissionMark | undefined {
-  const path = join(sessionDirectory, MARK);
+  const path = markPath(sessionDirectory);
   const token = randomToken(16);
   const temporary = `${path}.${token}`;
   try {
@@ -87,9 +92,9 @@ export function createMark(sessionDirectory: string): SubmissionMark | undefined
 }
 
 /** Never fails: a mark that stays is only a file too many. */
-export function removeMark(sessionDirectory: string): void {
+function removeMark(sessionDirectory: string): void {
   try {
-    removeFile(join(sessionDirectory, MARK));
+    removeFile(markPath(sessionDirectory));
   } catch {
     // It is looked at again only if A-REX asks for the same submission again, and then it is right.
   }

@@ -116,7 +116,7 @@ function readNodeFile(path: string): string {
 /** The user is not known to this node: nobody to tell. */
 async function noteFor({ user, script }: HookArguments, text: string): Promise<void> {
   const account = await findAccount(user).catch(() => undefined);
-  if (account !== undefined) noteRefusal(script, account, text);
+  if (account !== undefined) await noteRefusal(script, account, text);
 }
 
 /** prologue.parallel: what an earlier start left is removed, the rest is done in the background. */

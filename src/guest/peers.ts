@@ -1,11 +1,10 @@
 // The guests of a job on several nodes. Their nodes meet in a directory on the share, which is the job's user's: the first
 // node says there what the job asks for, and each other one how its guest fares. Guests write into it too, and root in a guest
 // belongs to the job: nothing in it is secret, and all of it is foreign text.
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
-import { type Account, asUser } from '../util/as-user.ts';
+import { type Account, type FileOperation, performAs } from '../util/as-user.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import { printable } from '../util/log.ts';
@@ -64,37 +63,39 @@ export function peerJobId(jobId: string, rank: number): string {
   return `${jobId}.node${rank}`;
 }
 
-/** Makes the directory, empty: done by the other nodes, so that they see when the first one is through with the job. */
-export function preparePeers(directory: string, account: Account): void {
-  asUser(account, () => {
-    rmSync(directory, { recursive: true, force: true });
-    // Several nodes are here at once.
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
-  });
+/** Makes the directory, empty: done by the other nodes, so that they see when the first one is through with the job. Several of
+ * them are here at once. */
+export async function preparePeers(directory: string, account: Account): Promise<void> {
+  await performAs(account, [
+    { do: 'remove-tree', path: directory },
+    { do: 'make-directory', path: directory, emptied: false },
+  ]);
 }
 
 /** Puts the call into the directory, and nothing else is in it then. */
-export function callPeers(directory: string, account: Account, call: Call): void {
-  asUser(account, () => {
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
-    for (const name of readdirSync(directory))
-      rmSync(join(directory, name), { recursive: true, force: true });
-    writeWhole(join(directory, 'call.json'), call);
-  });
+export async function callPeers(directory: string, account: Account, call: Call): Promise<void> {
+  await performAs(account, [
+    { do: 'make-directory', path: directory, emptied: true },
+    replaceFile(join(directory, 'call.json'), call),
+  ]);
 }
 
 /** Removes the directory: the job is over, for all its nodes. */
-export function dismissPeers(directory: string, account: Account): void {
-  asUser(account, () => rmSync(directory, { recursive: true, force: true }));
+export async function dismissPeers(directory: string, account: Account): Promise<void> {
+  await performAs(account, [{ do: 'remove-tree', path: directory }]);
 }
 
-export function answerCall(directory: string, account: Account, rank: number, answer: Answer): void {
-  asUser(account, () => writeWhole(join(directory, `answer-${rank}.json`), answer));
+export async function answerCall(
+  directory: string,
+  account: Account,
+  rank: number,
+  answer: Answer,
+): Promise<void> {
+  await performAs(account, [replaceFile(join(directory, `answer-${rank}.json`), answer)]);
 }
 
-function writeWhole(path: string, value: object): void {
-  writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o644, flag: 'w' });
-  renameSync(`${path}.new`, path);
+function replaceFile(path: string, value: object): FileOperation {
+  return { do: 'replace', path, data: Buffer.from(JSON.stringify(value)).toString('latin1') };
 }
 
 interface Waiting {

@@ -26,7 +26,7 @@ export async function prepareMeeting(options: Pick<PrologueOptions, 'config' | '
   try {
     await checkShare(guard, describeShare(config.share), config.share.path);
     checkReadyDirectory(config.readyDirectory);
-    preparePeers(directory, account);
+    await preparePeers(directory, account);
   } finally {
     guard.close();
   }
@@ -62,7 +62,7 @@ export async function startPeer(
       const { message } = toVmbatchError(thrown, 'node');
       const node = (await import('node:os')).hostname();
       if (await guard.exists(directory))
-        answerCall(directory, account, rank, {
+        await answerCall(directory, account, rank, {
           version: 1,
           nonce: call.nonce,
           node,

@@ -162,7 +162,7 @@ async function tellOthers(
   if (peers === undefined || 'rank' in peers || nodesOf(peers.nodeFile).names.length < 2) return;
   const directory = peersDirectory(config.readyDirectory, hook.jobId);
   try {
-    if (await guard.exists(directory)) dismissPeers(directory, account);
+    if (await guard.exists(directory)) await dismissPeers(directory, account);
   } catch {
     // Such as a share that hangs; they give up by themselves.
   }

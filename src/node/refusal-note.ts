@@ -1,29 +1,24 @@
 // Telling the grid user why a job can never run: TORQUE does not deliver the output of a prologue that exits with 1.
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { type Account, asUser } from '../util/as-user.ts';
-import { readForeignFile, writeAll } from '../util/files.ts';
+import { type Account, performAs } from '../util/as-user.ts';
+import { readForeignFile } from '../util/files.ts';
 
 /** A directive stands near the beginning of a script. Bytes. */
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
+
+/** The prologue has little time, and the share may hang. */
+const NOTE_MS = 5_000;
 
 /** Appends `text` to the `.comment` file of a grid job, which its batch script names as its output, as the job's user.
  * Only to a file that is there: A-REX makes it, scan passes it on. Other jobs have none. Never fails: it comes on top of
  * what the prologue says anyway.
  * @param script path of the job script on the mom */
-export function noteRefusal(script: string, account: Account, text: string): void {
+export async function noteRefusal(script: string, account: Account, text: string): Promise<void> {
   try {
     const bytes = readForeignFile(script, { maxBytes: MAX_SCRIPT_BYTES, ownerUid: account.uid }, 'node');
     const path = commentPath(bytes?.toString('utf8') ?? '');
     if (path === undefined) return;
-    asUser(account, () => {
-      const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-      const fd = openSync(path, flags);
-      try {
-        if (fstatSync(fd).isFile()) writeAll(fd, Buffer.from(`${text}\n`));
-      } finally {
-        closeSync(fd);
-      }
-    });
+    const data = Buffer.from(`${text}\n`).toString('latin1');
+    await performAs(account, [{ do: 'append', path, data }], NOTE_MS);
   } catch {
     // No share on this node, no space, no such file: the job fails without its reason.
   }

@@ -1,65 +1,133 @@
-// Doing file work in a user's directory as that user, so that no link of theirs makes root read or write elsewhere.
-import { VmbatchError } from './errors.ts';
+// Doing file work in a user's directory as that user, so that no link of theirs makes root read or write elsewhere, and a share on
+// which root is nobody lets us in. Node cannot be relied upon to change its own ids (some builds refuse: io_uring would go on with
+// the old ones), so a helper process has the user's from its start on. A share that hangs then hangs the helper alone.
 
-/** The account a job is mapped to. */
-export interface Account {
-  uid: number;
-  gid: number;
+import type { FileOperation, FileResult } from './as-user/operations.ts';
+import { type Account, Helper, identityArguments, learnFrom } from './as-user/process.ts';
+import { errnoOf, type Fault, VmbatchError } from './errors.ts';
+import { removeFile } from './files.ts';
+
+export type { FileOperation, FileResult } from './as-user/operations.ts';
+export type { Account } from './as-user/process.ts';
+
+/** How long one operation may take. Milliseconds. */
+const DEADLINE_MS = 15_000;
+
+/** The files of one account. */
+export interface UserFiles {
+  /** Carries out operations as the account, in order.
+   * @returns their results. If there are fewer results than operations, the first one without a result hangs, and those after it
+   * were not tried.
+   * @throws VmbatchError `as-user-denied`, `as-user-ended` if there is no helper, or it was ended: some operations may have been carried out */
+  perform(operations: readonly FileOperation[]): Promise<FileResult[]>;
+  /** Ends the helper if it has nothing to do; the next operation starts another. */
+  rest(): void;
+  /** Ends the helper, whatever it does. */
+  close(): void;
 }
 
-/** Runs `work` with the effective uid, gid and groups of `account`, and returns to ours, whatever happens.
- *
- * `work` must be synchronous. The ids belong to the whole process, so nothing asynchronous may touch files or
- * start programs meanwhile: await it before. Supplementary groups are those of the account in the user database
- * (the share may need them), or none beside `gid` if it has no entry there. A process that is not root runs
- * `work` as it is when the account is its own.
- * @throws VmbatchError `site` if this process may not become that user; what `work` throws. */
-export function asUser<T>(account: Account, work: () => T): T {
-  const { geteuid, getegid, getgroups, seteuid, setegid, setgroups } = process;
-  if (!geteuid || !getegid || !getgroups || !seteuid || !setegid || !setgroups)
-    throw new VmbatchError({ fault: 'bug', code: 'as-user-platform', message: 'needs a POSIX system' });
-  const uid = geteuid();
-  if (uid === account.uid) return work();
-  if (uid !== 0)
-    throw new VmbatchError({
-      fault: 'site',
-      code: 'as-user-denied',
-      message: `uid ${uid} cannot act as uid ${account.uid}`,
-      hint: 'scan must run as root, as A-REX starts it',
-    });
-  const gid = getegid();
-  const groups = getgroups();
+export interface UserFilesOptions {
+  /** Whose fault it is that there is no helper. Default: `site`. */
+  fault?: Fault;
+  deadlineMs?: number;
+  /** How long a helper waits for more to do. Default: until it is closed. Milliseconds. */
+  idleMs?: number;
+}
+
+/** Starts nothing yet. To be closed in the end. */
+export function openUserFiles(account: Account, options: UserFilesOptions = {}): UserFiles {
+  const { fault = 'site', deadlineMs = DEADLINE_MS, idleMs } = options;
+  let helper: Helper | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+
+  const letGo = () => {
+    clearTimeout(idle);
+    helper?.end();
+    helper = undefined;
+  };
+
+  const attempt = async (operations: readonly FileOperation[]): Promise<FileResult[]> => {
+    clearTimeout(idle);
+    for (;;) {
+      const isNew = helper === undefined;
+      helper ??= await Helper.start(identityArguments(account));
+      const { results, end } = await helper.exchange(operations, deadlineMs);
+      if (end === 'answered') {
+        if (idleMs !== undefined) idle = setTimeout(letGo, idleMs).unref();
+        return results;
+      }
+      const { said, reason } = helper;
+      letGo();
+      if (end === 'hung') return results;
+      // Somebody may have ended it while it waited; and a first start may teach us what this system's setpriv takes.
+      if (results.length === 0 && (!isNew || learnFrom(said, account))) continue;
+      throw new VmbatchError({
+        fault,
+        code: 'as-user-ended',
+        message: `the process that handles the files of uid ${account.uid} ended: ${reason}`,
+        hint: 'can that account start this Node, and is there memory for it?',
+      });
+    }
+  };
+
+  return {
+    async perform(operations) {
+      if (operations.length === 0) return [];
+      waiting++;
+      const turn = last.then(() => attempt(operations)).finally(() => waiting--);
+      last = turn.catch(() => undefined);
+      return turn;
+    },
+    rest() {
+      if (waiting === 0) letGo();
+    },
+    close: letGo,
+  };
+}
+
+/** Carries out operations as a user, all or until one fails.
+ * @returns their results
+ * @throws VmbatchError `node`: `file-refused` with the path, `share-hangs`; as `perform` */
+export async function performAs(
+  account: Account,
+  operations: readonly FileOperation[],
+  deadlineMs = DEADLINE_MS,
+): Promise<FileResult[]> {
+  const files = openUserFiles(account, { fault: 'node', deadlineMs });
   try {
-    // The gid before the groups: getgroups names it among them, and ours must not be remembered.
-    setegid(account.gid);
-    takeGroups(account);
-    seteuid(account.uid);
-    return work();
+    const results = await files.perform(operations);
+    for (const [at, operation] of operations.entries()) {
+      const result = results[at];
+      if (result === undefined)
+        throw new VmbatchError({
+          fault: 'node',
+          code: 'share-hangs',
+          message: `${operation.path}: no answer for ${deadlineMs / 1000} s`,
+          hint: 'is the server of that file system up, and can this machine reach it?',
+        });
+      if (!result.ok)
+        throw new VmbatchError({
+          fault: 'node',
+          code: 'file-refused',
+          message: `${operation.path}: ${result.why}`,
+        });
+    }
+    return results;
   } finally {
-    // The uid first: only root may set the others.
-    seteuid(uid);
-    setegid(gid);
-    setgroups(groups);
+    files.close();
   }
 }
 
-/** The names of accounts by uid do not change while we run, and the lookup reads files each time. */
-const groupsOf = new Map<string, number[]>();
-
-/** Documented by Node, absent from its type declarations. Numbers are looked up in the user database. */
-const { initgroups } = process as typeof process & { initgroups: (uid: number, gid: number) => void };
-
-function takeGroups(account: Account): void {
-  const key = `${account.uid}:${account.gid}`;
-  const known = groupsOf.get(key);
-  if (known !== undefined) {
-    process.setgroups?.(known);
-    return;
-  }
+/** Removes a user's file from a folder that is the site's: who removes a name follows no link of the user's, so root may try it
+ * first; where root is nobody, it is done as the user.
+ * @throws VmbatchError as `performAs`; a system error */
+export async function removeUsersFile(path: string, account: Account, deadlineMs?: number): Promise<void> {
   try {
-    initgroups(account.uid, account.gid);
-  } catch {
-    process.setgroups?.([account.gid]); // no entry in the user database
+    removeFile(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'EACCES' && errnoOf(error) !== 'EPERM') throw error;
+    await performAs(account, [{ do: 'remove', path }], deadlineMs);
   }
-  groupsOf.set(key, process.getgroups?.() ?? [account.gid]);
 }

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,7 +21,6 @@ import { startGuest } from '../../src/node/prologue.ts';
 import { type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
 import { type JobResult, runJob } from '../../src/node/run-job.ts';
-import { asUser } from '../../src/util/as-user.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { NO_LOG } from '../../src/util/log.ts';
 import { writeReady } from '../support/fake-guest.ts';
@@ -106,12 +106,10 @@ function answerForOthers(directory: string): void {
   const call = join(directory, 'call.json');
   if (!existsSync(call)) return;
   const { nonce } = JSON.parse(readFileSync(call, 'utf8')) as { nonce: string };
-  asUser(NOBODY, () =>
-    writeFileSync(
-      join(directory, 'answer-1.json'),
-      JSON.stringify({ version: 1, nonce, node: 'other', hostname: 'guest2' }),
-    ),
-  );
+  const answer = join(directory, 'answer-1.json');
+  writeFileSync(`${answer}.new`, JSON.stringify({ version: 1, nonce, node: 'other', hostname: 'guest2' }));
+  chownSync(`${answer}.new`, NOBODY.uid, NOBODY.gid);
+  renameSync(`${answer}.new`, answer);
 }
 
 const momFile = ({ directory }: Place, jobId: string, ending: string) =>

@@ -8,7 +8,7 @@ import sys
 libc = ctypes.CDLL(None, use_errno=True)
 target = sys.argv[1].encode()
 device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
 if libc.mount(b"vmbatch-test", target, b"fuse", 0, options) != 0:
     sys.exit(os.strerror(ctypes.get_errno()))
 print("mounted", flush=True)

@@ -1,6 +1,7 @@
 // How the programs of the tests are bundled: one file each, for Node, beside each other below build/.
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { helperInBundle } from '../../src/bundled-helper.mjs';
 
 /** @param {string} folder below build/
  * @param {Record<string, string>} entryPoints files of the project by the names of their bundles
@@ -19,6 +20,7 @@ export function bundle(folder, entryPoints, options = {}) {
     logLevel: 'warning',
     banner: { js: "const import_meta_url = require('node:url').pathToFileURL(__filename).href;" },
     define: { 'import.meta.url': 'import_meta_url', 'import.meta.dirname': '__dirname' },
+    plugins: [helperInBundle],
     ...options,
   });
 }

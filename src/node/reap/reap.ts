@@ -3,7 +3,7 @@
 import { dropIdleCacheDisks } from '../../guest/disk/cache.ts';
 import { eachProcess, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
-import { asUser } from '../../util/as-user.ts';
+import { removeUsersFile } from '../../util/as-user.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import { removeFile } from '../../util/files.ts';
 import type { Log } from '../../util/log.ts';
@@ -238,13 +238,17 @@ async function reapReadyFiles({ state, share, dryRun, now }: ReapOptions, report
   if (share === undefined || !(await share.exists(share.directory))) return;
   const things = oldReadyFiles(state, share.directory, now?.() ?? Date.now());
   if (things.length === 0) return;
-  if (!dryRun) for (const { path, owner } of things) asUser(owner, () => removeFile(path));
+  const errors: string[] = [];
+  for (const { path, owner } of dryRun ? [] : things)
+    await removeUsersFile(path, owner).catch((thrown: unknown) => {
+      errors.push(`${path}: ${toVmbatchError(thrown, 'node').message}`);
+    });
   report.findings.push({
     jobId: undefined,
     why: 'ready files are of use only while their guests start',
     things: things.map(({ path }) => path),
-    done: dryRun ? 'would-remove' : 'removed',
-    errors: [],
+    done: dryRun ? 'would-remove' : errors.length > 0 ? 'failed' : 'removed',
+    errors,
   });
 }
 

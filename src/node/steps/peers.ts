@@ -29,7 +29,7 @@ export const peers: Step = {
     if (role.rank > 0) return;
     role.call.nonce = randomBytes(8).toString('hex');
     await guard.exists(directory);
-    callPeers(directory, account, role.call);
+    await callPeers(directory, account, role.call);
   },
   async release({ record }) {
     const { peers: place, uid, gid } = record;
@@ -40,7 +40,7 @@ export const peers: Step = {
       record.share?.lookMs ?? record.undoMs,
     );
     try {
-      if (await guard.exists(place.directory)) dismissPeers(place.directory, { uid, gid });
+      if (await guard.exists(place.directory)) await dismissPeers(place.directory, { uid, gid });
     } finally {
       guard.close();
     }

@@ -14,8 +14,7 @@ import { removeSession, sessionPaths, writeSession } from '../../guest/session-f
 import { describeShare } from '../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
-import { asUser } from '../../util/as-user.ts';
-import { removeFile } from '../../util/files.ts';
+import { removeUsersFile } from '../../util/as-user.ts';
 import { guestServiceFailure } from '../console.ts';
 import { writeRecord } from '../record.ts';
 import { endTurn } from '../turn.ts';
@@ -42,8 +41,7 @@ export const readyFile: Step = {
       // its temporary name and the rename.
       for (const path of [record.readyFile, `${record.readyFile}.${record.nonce}`]) {
         if (!(await guard.exists(path))) continue;
-        // The user's file, on a share where root may be nobody: so as that user.
-        asUser({ uid: record.uid, gid: record.gid }, () => removeFile(path));
+        await removeUsersFile(path, { uid: record.uid, gid: record.gid }, record.share?.lookMs);
       }
     } finally {
       guard.close();
@@ -81,7 +79,12 @@ export const boot: Step = {
 async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Promise<void> {
   const { rank, directory, call, nodes } = role;
   if (rank > 0) {
-    answerCall(directory, job.account, rank, { version: 1, nonce: call.nonce, node: nodeName(), hostname });
+    await answerCall(directory, job.account, rank, {
+      version: 1,
+      nonce: call.nonce,
+      node: nodeName(),
+      hostname,
+    });
     return;
   }
   const others = await waitForAnswers(directory, call, nodes.names, {

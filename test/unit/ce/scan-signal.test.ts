@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterEach, expect, it } from 'vitest';
+import { helperInBundle } from '../../../src/bundled-helper.mjs';
 import { control, gridJob, torque, useScanSite } from './scan-site.ts';
 
 useScanSite();
@@ -26,6 +27,7 @@ process.exitCode = await main(process.argv.slice(2));`,
     },
     ...{ bundle: true, platform: 'node', format: 'esm', outfile: program, logLevel: 'error' },
     external: ['execa'],
+    plugins: [helperInBundle],
   });
   const configuration = join(torque.directory, 'arc.conf');
   writeFileSync(

@@ -252,7 +252,7 @@ describe('scan and what users put in its way', () => {
     qstat(...['1', '2', '3'].map((id) => ({ id: `${id}.vm`, state: 'C', exitStatus: 0 })));
     expect((await scanOnce(options())).sort()).toEqual(['1', '2', '3']);
     expect(log.filter((entry) => !entry.includes('ended: exit code 0'))).toEqual(
-      ROOT ? [expect.stringContaining('2.comment: cannot be opened (EACCES)')] : [],
+      ROOT ? [expect.stringContaining('2.comment: cannot be read (EACCES)')] : [],
     );
   });
 });

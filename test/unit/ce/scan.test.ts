@@ -324,7 +324,7 @@ for id; do printf '<Job><Job_Id>%s</Job_Id><job_state>C</job_state></Job>' "$id"
       await scanOnce(options());
       expect(done('1')).toBe('4 Job left no exit code, the batch system reports 4\n');
       expect(readFileSync(target, 'utf8')).toBe('exitcode=0\n');
-      expect(log.join('\n')).toContain('1.diag: cannot be opened (EACCES)');
+      expect(log.join('\n')).toContain('1.diag: cannot be read (EACCES)');
       expect([process.geteuid?.(), process.getegid?.()]).toEqual([0, 0]);
     });
 

@@ -42,34 +42,39 @@ const answer = (rank: number, hostname: string, nonce = 'n1') =>
 
 describe('the nodes of one job', () => {
   it('meet: the first says what is wanted, the others that their guests are ready', async () => {
-    const called = waitForCall(place, '7.test', waiting());
-    callPeers(place, SELF, CALL);
+    const called = waitForCall(place, '7.test', waiting({ deadlineMs: 10_000 }));
+    await callPeers(place, SELF, CALL);
     expect(await called).toEqual(CALL);
-    const answers = waitForAnswers(place, CALL, NODES, waiting());
-    answer(2, 'guest-c');
-    answer(1, 'guest-b');
+    const answers = waitForAnswers(place, CALL, NODES, waiting({ deadlineMs: 10_000 }));
+    await answer(2, 'guest-c');
+    await answer(1, 'guest-b');
     expect((await answers).slice(1)).toEqual(['guest-b', 'guest-c']);
-    dismissPeers(place, SELF);
+    await dismissPeers(place, SELF);
     expect(existsSync(place)).toBe(false);
   });
 
   it('do not take what an earlier start of the job, or another job, has left', async () => {
-    preparePeers(place, SELF);
-    callPeers(place, SELF, { ...CALL, jobId: '8.test' });
+    await preparePeers(place, SELF);
+    await callPeers(place, SELF, { ...CALL, jobId: '8.test' });
     await expect(waitForCall(place, '7.test', waiting())).rejects.toMatchObject({ code: 'peer-silent' });
-    answer(1, 'guest-b', 'n0');
-    answer(2, 'guest-c');
+    await answer(1, 'guest-b', 'n0');
+    await answer(2, 'guest-c');
     await expect(waitForAnswers(place, CALL, NODES, waiting())).rejects.toMatchObject({
       code: 'peer-silent',
       message: 'no word of a guest on wn2 within 1 s',
     });
-    callPeers(place, SELF, CALL);
+    await callPeers(place, SELF, CALL);
     expect(existsSync(join(place, 'answer-2.json'))).toBe(false);
   });
 
   it('tell the first node why a guest failed, in one line', async () => {
-    callPeers(place, SELF, CALL);
-    answerCall(place, SELF, 2, { version: 1, nonce: 'n1', node: 'wn3', error: 'no room\n\u001b[31mleft' });
+    await callPeers(place, SELF, CALL);
+    await answerCall(place, SELF, 2, {
+      version: 1,
+      nonce: 'n1',
+      node: 'wn3',
+      error: 'no room\n\u001b[31mleft',
+    });
     await expect(waitForAnswers(place, CALL, NODES, waiting())).rejects.toMatchObject({
       fault: 'node',
       code: 'peer-failed',
@@ -82,8 +87,8 @@ describe('the nodes of one job', () => {
     ['a host name with a blank', JSON.stringify({ version: 1, nonce: 'n1', node: 'wn2', hostname: 'a b' })],
     ['another version', JSON.stringify({ version: 2, nonce: 'n1', node: 'wn2', hostname: 'a' })],
   ])('pass over %s', async (_name, text) => {
-    callPeers(place, SELF, CALL);
-    answer(2, 'guest-c');
+    await callPeers(place, SELF, CALL);
+    await answer(2, 'guest-c');
     writeFileSync(join(place, 'answer-1.json'), text);
     await expect(waitForAnswers(place, CALL, NODES, waiting())).rejects.toMatchObject({
       code: 'peer-silent',
@@ -91,7 +96,7 @@ describe('the nodes of one job', () => {
   });
 
   it("refuse a link, a file that is too long, and another user's", async () => {
-    callPeers(place, SELF, CALL);
+    await callPeers(place, SELF, CALL);
     writeFileSync(join(folder, 'call'), JSON.stringify(CALL));
     rmSync(join(place, 'call.json'));
     symlinkSync(join(folder, 'call'), join(place, 'call.json'));
@@ -99,18 +104,18 @@ describe('the nodes of one job', () => {
     rmSync(join(place, 'call.json'));
     writeFileSync(join(place, 'call.json'), ' '.repeat(200_000));
     await expect(waitForCall(place, '7.test', waiting())).rejects.toThrow('at most');
-    callPeers(place, SELF, CALL);
+    await callPeers(place, SELF, CALL);
     await expect(waitForCall(place, '7.test', waiting({ uid: SELF.uid + 1 }))).rejects.toThrow(
       'must belong to uid',
     );
   });
 
   it('end what the first node waits for when a guest fails elsewhere, and nothing else does', async () => {
-    callPeers(place, SELF, CALL);
+    await callPeers(place, SELF, CALL);
     const listening = waiting();
     const forEver = (signal: AbortSignal) =>
       new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-    answer(1, 'guest-b');
+    await answer(1, 'guest-b');
     expect(await whilePeersFare(place, CALL, NODES, listening, async () => 'ready')).toBe('ready');
     await expect(
       whilePeersFare(place, CALL, NODES, listening, () => Promise.reject(new Error('own'))),
@@ -121,12 +126,18 @@ describe('the nodes of one job', () => {
     await expect(deleted).rejects.toThrow('deleted');
     const first = whilePeersFare(place, CALL, NODES, listening, forEver);
     const begun = performance.now();
-    answerCall(place, SELF, 2, { version: 1, nonce: 'n1', node: 'wn3', error: 'no bridge br0' });
+    const answered = answerCall(place, SELF, 2, {
+      version: 1,
+      nonce: 'n1',
+      node: 'wn3',
+      error: 'no bridge br0',
+    });
     await expect(first).rejects.toMatchObject({
       code: 'peer-failed',
       message: 'the guest on node wn3 failed: no bridge br0',
     });
     expect(performance.now() - begun).toBeLessThan(5_000);
+    await answered;
   });
 
   it('stop waiting when the job is over', async () => {
@@ -152,15 +163,15 @@ describe('the nodes of one job', () => {
   });
 
   it('see that the first node has given the job up, but not in the moment in which they make their place', async () => {
-    preparePeers(place, SELF);
+    await preparePeers(place, SELF);
     const waited = waitForCall(place, '7.test', waiting({ deadlineMs: 60_000 }));
-    preparePeers(place, SELF);
-    dismissPeers(place, SELF);
+    await preparePeers(place, SELF);
+    await dismissPeers(place, SELF);
     setTimeout(() => preparePeers(place, SELF), 500);
     setTimeout(() => callPeers(place, SELF, CALL), 1000);
     expect(await waited).toEqual(CALL);
     expect(JSON.parse(readFileSync(join(place, 'call.json'), 'utf8'))).toEqual(CALL);
-    dismissPeers(place, SELF);
+    await dismissPeers(place, SELF);
     await expect(waitForCall(place, '7.test', waiting({ deadlineMs: 60_000 }))).rejects.toMatchObject({
       fault: 'job',
       code: 'job-deleted',

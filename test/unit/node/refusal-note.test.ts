@@ -27,33 +27,33 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 describe('noteRefusal', () => {
-  it("appends to the output that the job's script names", () => {
-    noteRefusal(script, USER, 'no such image');
+  it("appends to the output that the job's script names", async () => {
+    await noteRefusal(script, USER, 'no such image');
     expect(readFileSync(comment, 'utf8')).toBe('before\nno such image\n');
   });
 
-  it('makes no file, and fails on nothing', () => {
+  it('makes no file, and fails on nothing', async () => {
     rmSync(comment);
-    noteRefusal(script, USER, 'x');
+    await noteRefusal(script, USER, 'x');
     expect(() => readFileSync(comment)).toThrow('ENOENT');
-    noteRefusal(join(directory, 'nowhere'), USER, 'x');
+    await noteRefusal(join(directory, 'nowhere'), USER, 'x');
   });
 
-  it('writes to no other file of the user, nor through a link', () => {
+  it('writes to no other file of the user, nor through a link', async () => {
     const other = join(directory, 'other');
     writeFileSync(other, '');
     own(other);
     rmSync(comment);
     symlinkSync(other, comment);
-    noteRefusal(script, USER, 'x');
+    await noteRefusal(script, USER, 'x');
     writeFileSync(script, `#PBS -e ${other}\n`);
-    noteRefusal(script, USER, 'x');
+    await noteRefusal(script, USER, 'x');
     expect(readFileSync(other, 'utf8')).toBe('');
   });
 
-  it.runIf(ROOT)('writes to no file that the user may not write to', () => {
+  it.runIf(ROOT)('writes to no file that the user may not write to', async () => {
     chownSync(comment, 0, 0);
-    noteRefusal(script, USER, 'x');
+    await noteRefusal(script, USER, 'x');
     expect(readFileSync(comment, 'utf8')).toBe('before\n');
   });
 });
