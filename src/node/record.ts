@@ -101,6 +101,8 @@ export interface JobPaths {
 
 /** What the shell calls itself that watches over another node's guest, before the places that it watches: the job's folder is one. */
 export const WATCHER = 'vmbatch-watcher';
+/** The same of the shell that sleeps until a kept guest's time is over; the job's folder is one of its words, too. */
+export const KEEPER = 'vmbatch-keeper';
 
 export function jobPaths(state: string, jobId: string): JobPaths {
   const directory = join(state, 'jobs', jobId);

@@ -1,7 +1,8 @@
 // Undoing all that a record speaks of: in reverse order, each step under its own deadline, whatever fails.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eachProcess } from '../hypervisor/guest-process.ts';
 import { VmbatchError as Failure, toVmbatchError, type VmbatchError } from '../util/errors.ts';
-import { removeJobDirectory, writeRecord } from './record.ts';
+import { KEEPER, removeJobDirectory, WATCHER, writeRecord } from './record.ts';
 import type { RecordedJob, Step } from './steps/step.ts';
 import { STEPS } from './steps/table.ts';
 
@@ -25,9 +26,26 @@ export async function undo(job: RecordedJob): Promise<UndoFailure[]> {
       failures.push({ step: step.name, error: toVmbatchError(thrown, 'node') });
     }
   }
-  if (failures.length === 0) removeJobDirectory(job.paths);
-  else writeRecord(job.paths, job.record);
+  if (failures.length === 0) {
+    endSleepers(job);
+    removeJobDirectory(job.paths);
+  } else writeRecord(job.paths, job.record);
   return failures;
+}
+
+/** The shells that would have looked after the job later, with what they sleep in. */
+function endSleepers({ record, paths }: RecordedJob): void {
+  if (record.keptUntil === undefined && (record.peers?.rank ?? 0) === 0) return;
+  for (const { pid, words } of eachProcess())
+    if ((words[3] === KEEPER || words[3] === WATCHER) && words.includes(paths.directory)) endGroup(pid);
+}
+
+function endGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGTERM');
+  } catch {
+    // it ended meanwhile
+  }
 }
 
 async function withDeadline(step: Step, job: RecordedJob, deadlineMs: number): Promise<void> {

@@ -5,7 +5,7 @@ import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
 import { claimJob } from '../claim.ts';
 import { mustBeOwn } from '../owner/state-owner.ts';
-import { findRecord, type JobRecord, jobIds, jobPaths } from '../record.ts';
+import { findRecord, type JobRecord, jobIds, jobPaths, KEEPER } from '../record.ts';
 import { type UndoFailure, undo } from '../undo.ts';
 
 /** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into that. */
@@ -17,7 +17,7 @@ export function hasFailed(exitStatus: number, fault: string | undefined): boolea
 }
 
 /** A shell that sleeps costs a hundredth of a Node that does. */
-const KEEPER = 'sleep "$1"; shift; exec "$@"';
+const SLEEP = 'sleep "$1"; shift 2; exec "$@"';
 
 export interface KeeperProgram {
   node: string;
@@ -31,8 +31,9 @@ export async function startKeeper(
   seconds: number,
   { node, vmbatch }: KeeperProgram,
 ): Promise<void> {
-  const words = [String(seconds), node, vmbatch, 'release', '--state', state, jobId];
-  await startInBackground('/bin/sh', ['-c', KEEPER, 'vmbatch-keeper', ...words]);
+  const { directory } = jobPaths(state, jobId);
+  const words = [String(seconds), directory, node, vmbatch, 'release', '--state', state, jobId];
+  await startInBackground('/bin/sh', ['-c', SLEEP, KEEPER, ...words]);
 }
 
 /** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are left alone. */

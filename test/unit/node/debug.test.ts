@@ -15,6 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../../src/context/keys.ts';
 import { sessionPaths } from '../../../src/guest/session-file.ts';
+import { eachProcess, startTicksOf } from '../../../src/hypervisor/guest-process.ts';
 import { lastWords } from '../../../src/node/console.ts';
 import { keepConsole, keptConsolePath } from '../../../src/node/debug/consoles.ts';
 import { followConsole } from '../../../src/node/debug/follow.ts';
@@ -64,6 +65,29 @@ describe.runIf(process.getuid?.() === 0)('debug.keep_on_failure', () => {
     );
     expect(released).toEqual({ released: [JOB], left: [] });
     expect(leftOn(node, JOB)).toEqual([]);
+  });
+
+  it('leaves nobody asleep when a guest is released before its time', async () => {
+    node.config = { ...node.config, debug: { ...node.config.debug, keepOnFailureMs: 600_000 } };
+    const asleep = () =>
+      [...eachProcess()].filter(({ words }) => words.includes(jobPaths(node.config.state, JOB).directory));
+    await node.start(JOB);
+    await node.end(JOB, { exitStatus: 3, keeper });
+    const [shell] = asleep();
+    expect(shell?.words.slice(3, 5)).toEqual(['vmbatch-keeper', '600']);
+    const children = `/proc/${shell?.pid}/task/${shell?.pid}/children`;
+    for (let looks = 0; looks < 100 && readFileSync(children, 'utf8') === ''; looks++) await sleep(20);
+    const child = Number(readFileSync(children, 'utf8'));
+    await releaseKept(
+      node.config.state,
+      () => true,
+      () => node.hypervisor,
+      NO_LOG,
+    );
+    for (let looks = 0; looks < 100 && (asleep().length > 0 || startTicksOf(child) !== undefined); looks++)
+      await sleep(20);
+    expect(asleep()).toEqual([]);
+    expect(startTicksOf(child)).toBeUndefined();
   });
 
   it('releases only the guests that are chosen', async () => {
