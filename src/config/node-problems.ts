@@ -49,8 +49,17 @@ function allowedFor(issue: z.core.$ZodIssue, path: readonly PropertyKey[]): stri
 
 function unknownKey(path: readonly PropertyKey[], key: string, allowed: readonly string[]): NodeFileProblem {
   const nearest = nearestName(key, allowed);
-  const meant = nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
+  const elsewhere = nearest === undefined ? placesOf(key) : [];
+  const suggested = nearest === undefined ? elsewhere.join(' or ') : nearest;
+  const meant = suggested === '' ? '' : ` (did you mean ${suggested}?)`;
   return { path, atKey: true, text: `is no known key${meant}, allowed: ${allowed.join(', ')}` };
+}
+
+/** Where in the file a key belongs that stands at a wrong place. */
+function placesOf(key: string): string[] {
+  const top = allowedKeys([]);
+  const below = top.filter((name) => allowedKeys([name]).includes(key)).map((name) => `${name}.${key}`);
+  return top.includes(key) ? [key, ...below] : below;
 }
 
 /** What one key demands of another, checked on the raw content so that it is reported with all the rest. */

@@ -78,7 +78,10 @@ export function parseNodeConfig(text: string, fileName: string): NodeConfig {
   // Warnings are tags that mean nothing: the value would be taken for something else.
   const notYaml = [...document.errors, ...document.warnings].map((error) => ({
     ...at(error.pos[0]),
-    text: error.code === 'DUPLICATE_KEY' ? 'this key stands here twice' : `not valid YAML: ${error.message}`,
+    text:
+      error.code === 'DUPLICATE_KEY'
+        ? duplicateKey(document, error.pos[0], at)
+        : `not valid YAML: ${error.message}`,
   }));
   if (notYaml.length > 0) throw invalid(fileName, notYaml);
   let content: unknown;
@@ -107,6 +110,23 @@ export function parseNodeConfig(text: string, fileName: string): NodeConfig {
           : `${showPath(problem.path)}: ${problem.text}`,
     })),
   );
+}
+
+/** Which key stands there again, and where it stood first. */
+function duplicateKey(document: Document, offset: number, at: (offset: number) => Place): string {
+  let text = 'this key stands here twice';
+  visit(document, {
+    Map(_key, map) {
+      const again = map.items.find(({ key }) => isScalar(key) && key.range?.[0] === offset)?.key;
+      if (!isScalar(again)) return undefined;
+      const first = map.items.find(({ key }) => isScalar(key) && key.value === again.value)?.key;
+      const start = isScalar(first) ? first.range?.[0] : undefined;
+      const where = start === undefined ? 'before' : `in line ${at(start).line}`;
+      text = `${showPath([String(again.value)])} stands here again, and first ${where}: keep one of the two`;
+      return visit.BREAK;
+    },
+  });
+  return text;
 }
 
 /** A number that is not written as everybody reads it (`022`, `0x16`, `3.0`, `1e3`, and `1_000` with `%YAML 1.1`) stays the text

@@ -227,7 +227,26 @@ share: { type: nfs, server: "[fe80::1]:/", path: /shared, version: 4 }
   it.each([
     ['an empty file', '', `node.yaml:1:1: the file: found nothing, allowed: a mapping with the keys ${top}`],
     ['a list', '- x', `node.yaml:1:1: the file: found ["x"], allowed: a mapping with the keys ${top}`],
-    ['a key that stands there twice', 'log: /a\nlog: /b\n', 'node.yaml:2:1: this key stands here twice'],
+    [
+      'a key that stands there twice',
+      'log: /a\nlog: /b\n',
+      'node.yaml:2:1: log stands here again, and first in line 1: keep one of the two',
+    ],
+    [
+      'a key of a mapping that stands twice, far from each other',
+      'guard: { faults: 1 }\nqueues: [a]\nguard: { node: a }\n',
+      'node.yaml:3:1: guard stands here again, and first in line 1: keep one of the two',
+    ],
+    [
+      'a key at the level above its own',
+      `${MINIMAL}pbs_bin_path: /usr/local/bin\n`,
+      `node.yaml:5:1: pbs_bin_path: is no known key (did you mean guard.pbs_bin_path?), allowed: ${top}`,
+    ],
+    [
+      'a key at the level below its own',
+      `${MINIMAL}guard: { default_image: demo }\n`,
+      'node.yaml:5:10: guard.default_image: is no known key (did you mean default_image?), allowed: faults, return, self_test_every, self_test_user, node, pbs_bin_path',
+    ],
     [
       'broken YAML',
       'queues: [a\nlog: /b',
