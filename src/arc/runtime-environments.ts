@@ -137,5 +137,5 @@ const missing = (name: string, why: string) =>
     fault: 'job',
     code: 'runtime-environment-missing',
     message: `the runtime environment ${showBytes(name)} is not available here: ${why}`,
-    hint: '`arcctl rte list` says what there is; `arcctl rte enable NAME` makes more of it available',
+    hint: 'arcctl rte list says what there is, arcctl rte enable makes more of it available',
   });

@@ -88,7 +88,7 @@ async function checkSessionDirectory(site: CeSite, path: string): Promise<Findin
   const why = (await obstacle(viewer, path, ['-x'])) ?? (await obstacleInJob(site, viewer, path));
   if (why !== undefined)
     return viewer.mapped
-      ? failed(`${path}: ${why}`, 'let users enter each folder on the way: chmod o+x')
+      ? failed(`${path}: ${why}`, 'let users enter each folder on the way (mode o+x)')
       : warning(`${path}: ${why}`, 'let those users that jobs are mapped to enter each folder on the way');
   if (site.isRoot && (await site.run('test', ['-w', path])).exitCode !== 0)
     return warning(

@@ -13,6 +13,7 @@ import {
 } from 'yaml';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
+import { commandLine } from '../util/quote.ts';
 import { writableByOthers } from '../util/trusted-file.ts';
 import type { NodeConfig } from './node-config.ts';
 import { directoryProblems } from './node-directories.ts';
@@ -52,7 +53,7 @@ export function loadNodeConfig(path: string): NodeConfig {
       fault: 'node',
       code: 'config-unsafe',
       message: `node file ${path}: ${unsafe}, and what stands in the file is done as root`,
-      hint: 'give it to root and take the right to write from others: chown root:root, chmod go-w',
+      hint: `give it to root, and to nobody else to write: ${commandLine('chown', 'root:root', path)}; ${commandLine('chmod', 'go-w', path)}`,
     });
   const bytes = readForeignFile(target, { maxBytes: MAX_FILE_BYTES }, 'node');
   if (bytes === undefined) throw unreadable('does not exist');

@@ -335,7 +335,7 @@ function hangs(cause: unknown, { connection, reconnectMs }: JobSessionOptions): 
     fault: 'node',
     code: 'guest-hangs',
     message: `the guest hangs: it runs, but has given no sign of life for about ${seconds} s`,
-    hint: 'its console says more (vmbatch console JOBID); timeouts.heartbeat and timeouts.reconnect decide how long to wait',
+    hint: 'its console says more (vmbatch console); timeouts.heartbeat and timeouts.reconnect decide how long to wait',
     cause,
   });
 }

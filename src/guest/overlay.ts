@@ -1,6 +1,7 @@
 // The job's disk: a qcow2 overlay on a template image, which is never written to.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
+import { commandLine } from '../util/quote.ts';
 import { describeRun, type Run } from '../util/run.ts';
 
 const QCOW2_MAGIC = 0x514649fb;
@@ -46,7 +47,7 @@ export function checkTemplateImage(name: string, path: string, format: 'qcow2' |
       fault: 'node',
       code: 'image-not-qcow2',
       message: `image ${name}: ${path} is not a qcow2 image`,
-      hint: 'correct its format in the node file, or convert it: qemu-img convert -O qcow2 IMAGE NEW',
+      hint: `correct its format in the node file, or convert it: ${commandLine('qemu-img', 'convert', '-O', 'qcow2', path, `${path}.qcow2`)}`,
     });
 }
 

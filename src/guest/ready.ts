@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { makeDirectory, readForeignFile } from '../util/files.ts';
 import { printable } from '../util/log.ts';
+import { commandLine } from '../util/quote.ts';
 import type { ShareGuard } from './share/guard.ts';
 
 /** A ready file is one line of a few hundred bytes. */
@@ -100,20 +101,28 @@ export function parseReadyReport(
  * and none may touch another's file.
  * @throws VmbatchError `node` if guests could not write there. */
 export function checkReadyDirectory(path: string): void {
+  const refuse = (why: string, hint: string, cause?: unknown) =>
+    new VmbatchError({
+      fault: 'node',
+      code: 'ready-directory',
+      message: `guests cannot write their ready files to ${path} (${why})`,
+      hint,
+      cause,
+    });
+  let mode: number;
   try {
     makeDirectory(dirname(path), 0o755);
     makeDirectory(path, 0o1777);
-    const { mode } = statSync(path);
-    if ((mode & 0o1777) !== 0o1777) throw new Error(`its mode is ${(mode & 0o7777).toString(8)}`);
+    mode = statSync(path).mode;
   } catch (error) {
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'ready-directory',
-      message: `guests cannot write their ready files to ${path} (${errnoOf(error) ?? (error as Error).message})`,
-      hint: `is the share mounted? make the directory on the server: mkdir -m 1777 ${path}`,
-      cause: error,
-    });
+    throw refuse(
+      errnoOf(error) ?? String(error),
+      `is the share mounted? where root may not write on it, make the directory on its server: ${commandLine('mkdir', '-p', '-m', '1777', path)}`,
+      error,
+    );
   }
+  if ((mode & 0o1777) !== 0o1777)
+    throw refuse(`its mode is ${(mode & 0o7777).toString(8)}`, commandLine('chmod', '1777', path));
 }
 
 export interface WaitOptions {

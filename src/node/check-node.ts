@@ -1,6 +1,6 @@
 // `vmbatch check node`: the table of what a worker node needs before a job depends on it.
-import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { accessSync, constants, readFileSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import type { ImageConfig } from '../config/node-config.ts';
 import { formatMebibytes, formatSize } from '../config/units.ts';
@@ -20,8 +20,10 @@ import {
   warning,
 } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
+import { nearestDirectory } from '../util/files.ts';
 import type { Run } from '../util/run.ts';
 import { directoriesRow } from './check-directories.ts';
+import { networkRow } from './check-network.ts';
 import { PROGRAM_CHECKS } from './check-programs.ts';
 import { openHypervisor } from './environment.ts';
 import { foreignOwner } from './owner/state-owner.ts';
@@ -104,49 +106,7 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       });
     },
   },
-  {
-    name: 'network',
-    about: 'Is the network there that guests are put on, and can its addresses be locked?',
-    needs: ['node-file'],
-    async check({ config, run }) {
-      const { network, hypervisor } = config();
-      if (network.type === 'user') return ok("QEMU's user network");
-      const problems: Finding[] = [];
-      const name = network.name ?? '';
-      if (network.type === 'bridge' && !existsSync(join('/sys/class/net', name, 'bridge')))
-        problems.push(
-          failed(
-            `there is no bridge ${name} on this node`,
-            'ip link add NAME type bridge, or correct network.name',
-          ),
-        );
-      if (network.type === 'libvirt') {
-        const info = await run('virsh', ['-c', hypervisor.uri, 'net-info', '--', name], {
-          timeoutMs: 10_000,
-        });
-        if (info.exitCode !== 0 || !/^Active:\s+yes$/m.test(info.stdout))
-          problems.push(
-            failed(
-              `libvirt has no active network ${name}`,
-              `virsh net-start ${name}, or correct network.name`,
-            ),
-          );
-      }
-      const locks = nearestDirectory(network.lockDirectory);
-      try {
-        accessSync(locks, constants.W_OK);
-      } catch {
-        problems.push(
-          failed(
-            `${locks} cannot be written to`,
-            'locks of addresses are made there; on a share, export it without root_squash',
-          ),
-        );
-      }
-      const pool = network.static === undefined ? '' : `, ${network.static.pool.length} addresses`;
-      return problems.length > 0 ? problems : ok(`${network.type} ${name}, ${network.addressing}${pool}`);
-    },
-  },
+  networkRow,
   {
     name: 'share',
     about: 'Is the share mounted, and does it answer?',
@@ -255,10 +215,6 @@ function whyNotKept(path: string): Finding | undefined {
       : failed(`${path} cannot be written (${errnoOf(error)})`, 'records and disks of jobs are kept there');
   }
   return undefined;
-}
-
-function nearestDirectory(path: string): string {
-  return existsSync(path) || path === '/' ? path : nearestDirectory(dirname(path));
 }
 
 const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;

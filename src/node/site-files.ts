@@ -4,6 +4,7 @@ import type { NodeConfig } from '../config/node-config.ts';
 import type { ContextSite } from '../context/disk-files.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
+import { commandLine } from '../util/quote.ts';
 import { resourcePath } from '../util/resources.ts';
 import { writableByOthers } from '../util/trusted-file.ts';
 import type { GuestPlan } from './plan.ts';
@@ -71,7 +72,7 @@ function readScript(key: string, path: string): Buffer {
       fault: 'node',
       code: 'file-unsafe',
       message: `context.${key}: ${unsafe}, and root of every guest runs it`,
-      hint: 'give it to root and take the right to write from others: chown root:root, chmod go-w',
+      hint: `give it to root, and to nobody else to write: ${commandLine('chown', 'root:root', path)}; ${commandLine('chmod', 'go-w', path)}`,
     });
   if (script !== undefined) return script;
   throw new VmbatchError({

@@ -58,7 +58,7 @@ const TORQUE_FAILURES: ReadonlyMap<number, TorqueFailure> = new Map([
   [
     175,
     failure('queue-disabled', 'site', 'the queue takes no jobs now', {
-      hint: 'qmgr -c "set queue NAME enabled = True"',
+      hint: 'set its attribute enabled to True with qmgr',
       passing: true,
     }),
   ],

@@ -3,6 +3,7 @@ import {
   chmodSync,
   closeSync,
   constants,
+  existsSync,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -17,6 +18,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import { ERRNO_HINTS, errnoOf, type Fault, VmbatchError } from './errors.ts';
 
 /** Writes a file complete or not at all: a temporary neighbour, fsync, rename. `mode` is exact, whatever the
@@ -143,4 +145,9 @@ export function removeFile(path: string): boolean {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
     throw error;
   }
+}
+
+/** The path itself, or the first folder above it that is there. */
+export function nearestDirectory(path: string): string {
+  return existsSync(path) || path === '/' ? path : nearestDirectory(dirname(path));
 }

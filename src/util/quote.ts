@@ -7,6 +7,11 @@ export function shellQuote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/** A command for people to copy: quotes only where they are needed. */
+export function commandLine(...words: readonly string[]): string {
+  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : shellQuote(word))).join(' ');
+}
+
 /** Text for XML element content or a quoted attribute.
  * @throws RangeError for characters that XML 1.0 cannot hold at all. */
 export function xmlEscape(text: string): string {

@@ -128,6 +128,6 @@ function refuse(image: string, code: string, problem: string, cause?: unknown): 
   const hint =
     code === 'image-absent'
       ? 'put the file there, or correct the path in the node file'
-      : 'make one file of it: qemu-img convert -O qcow2 IMAGE NEW';
+      : 'make one file of it with qemu-img convert';
   return new VmbatchError({ fault: 'node', code, message: `image ${image}: ${problem}`, hint, cause });
 }

@@ -112,7 +112,7 @@ function chainError(image: ImageConfig, problem: string, code = 'image-chain'): 
     fault: 'node',
     code,
     message: `image ${image.name}: ${problem}`,
-    hint: 'add it again (vmbatch image remove, image add), or make one file of it: qemu-img convert -O qcow2 IMAGE NEW',
+    hint: 'add it again (vmbatch image remove, image add), or make one file of it with qemu-img convert',
   });
 }
 

@@ -122,7 +122,7 @@ describe('vmbatch check node', () => {
       'a libvirt network that is not active',
       'network',
       { network: 'libvirt, name: guests', netInfo: 'Name: guests\nActive:         no\n' },
-      /no active network guests/,
+      /the network guests of libvirt is not active/,
     ],
     [
       "a program that the mom's PATH does not lead to",
