@@ -35,9 +35,9 @@ export const networkSchema = z
     type: oneOf('user', 'bridge', 'libvirt').prefault(BUILT_IN_DEFAULTS['network.type']),
     addressing: oneOf('dhcp', 'static').prefault(BUILT_IN_DEFAULTS['network.addressing']),
     name: word('the bridge or the libvirt network').optional(),
-    prefix_length: wholeNumber(8, 30).optional(),
+    prefix_length: wholeNumber(8, 32).optional(),
     gateway: ipv4Address().optional(),
-    prefix_length6: wholeNumber(16, 126).prefault(BUILT_IN_DEFAULTS['network.prefix_length6']),
+    prefix_length6: wholeNumber(16, 128).prefault(BUILT_IN_DEFAULTS['network.prefix_length6']),
     gateway6: ipv6Address().optional(),
     pool: z.array(poolEntry).min(1).optional(),
     dns: z.array(ipAddress()).prefault([]),
@@ -71,6 +71,15 @@ export const networkSchema = z
       for (const [index, entry] of (network.pool ?? []).entries()) {
         const found = entry[kind];
         if (found === undefined) continue;
+        const gateway =
+          kind === 'address' ? network.gateway : kind === 'address6' ? network.gateway6 : undefined;
+        if (found === gateway)
+          context.addIssue({
+            code: 'custom',
+            path: ['pool', index, kind],
+            params: { whole: true },
+            message: `found "${found}", which is the gateway, allowed: the address of a guest`,
+          });
         const earlier = seen.get(found);
         if (earlier !== undefined)
           context.addIssue({

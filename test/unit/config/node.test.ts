@@ -318,6 +318,22 @@ describe('numbers', () => {
     );
   });
 
+  it('takes point-to-point and host networks, and refuses a gateway that a guest would be', () => {
+    const pool = (rest: string) =>
+      `${MINIMAL}network: { type: bridge, name: b, addressing: static, pool: [{ address: 192.0.2.7 }], ${rest} }\n`;
+    for (const length of [31, 32]) {
+      const { network } = parseNodeConfig(
+        pool(`prefix_length: ${length}, gateway: 198.51.100.1`),
+        'node.yaml',
+      );
+      expect(network.static).toMatchObject({ prefixLength: length, gateway: '198.51.100.1' });
+    }
+    expect(message(pool('prefix_length: 33'))).toMatch(/allowed: a whole number from 8 to 32/);
+    expect(message(pool('prefix_length: 24, gateway: 192.0.2.7'))).toMatch(
+      /network\.pool\[0\]\.address: found "192\.0\.2\.7", which is the gateway/,
+    );
+  });
+
   it.each([
     [
       'network: { type: bridge, name: br0, addressing: static, pool: [{ address: 192.0.2.7 }], prefix_length: 024 }',

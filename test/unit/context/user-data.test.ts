@@ -4,10 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contextFiles, userDataOf } from '../../../src/context/disk-files.ts';
+import { networkConfig } from '../../../src/context/network-config.ts';
 import { checkSiteTemplates, loadSiteParts, SAMPLE_VARIABLES } from '../../../src/context/site-parts.ts';
 import type { UserDataPart } from '../../../src/context/user-data.ts';
 import { CONTEXT, FULL_CONTEXT, SITE } from './context.ts';
 import { amiconfigSections, cloudInitView, ucernvmVariables, writtenNetwork } from './readers.ts';
+
+const STATIC = {
+  ...{ addressing: 'static' as const, address: '192.0.2.10', dns: ['192.0.2.53'] },
+  mac: '52:54:00:12:34:56',
+};
 
 const SITE_PARTS: UserDataPart[] = [
   {
@@ -82,7 +88,12 @@ describe('buildUserData', () => {
     ]);
     expect(view.parts[3]?.text).toBe(SITE_PARTS[1]?.text);
     expect(view.configs).toMatchObject([
-      { hostname: 'vmbatch-112-server', users: [], ssh_genkeytypes: ['ed25519'], timezone: 'Europe/Berlin' },
+      {
+        hostname: 'vmbatch-112-server',
+        users: [[]],
+        ssh_genkeytypes: ['ed25519'],
+        timezone: 'Europe/Berlin',
+      },
       { motd: 'ü' },
     ]);
     expect(view.meta).toEqual({
@@ -101,17 +112,17 @@ describe('buildUserData', () => {
         { address: '2001:db8::7', prefix: 64, type: 'static' },
       ],
     });
-    const routes = JSON.stringify(interfaces[0]?.subnets) + JSON.stringify(interfaces);
+    const routes = JSON.stringify(interfaces);
     expect(routes).toMatch(/"gateway": ?"192\.0\.2\.1"/);
     expect(routes).toMatch(/"gateway": ?"2001:db8::1"/);
     expect(JSON.stringify([dns, interfaces])).toMatch(/192\.0\.2\.53.*example\.org/);
   });
 
   it.each([
-    ['eni', [/^iface eth0 inet static$/m, /^ +gateway 2001:db8::1$/m, /route add default gw 192\.0\.2\.1 /]],
+    ['eni', [/^iface eth0 inet static$/m, /^ +gateway 2001:db8::1$/m, /^ +gateway 192\.0\.2\.1$/m]],
     ['networkd', [/^Name=eth0$/m, /^Gateway=2001:db8::1$/m, /^Gateway=192\.0\.2\.1$/m]],
     ['sysconfig', [/^DEVICE=eth0$/m, /^IPV6_DEFAULTGW=2001:db8::1$/m, /^GATEWAY=192\.0\.2\.1$/m]],
-    ['netplan', [/set-name: eth0/, /gateway6: 2001:db8::1/, /via: 192\.0\.2\.1/]],
+    ['netplan', [/set-name: eth0/, /gateway6: 2001:db8::1/, /gateway4: 192\.0\.2\.1/]],
   ])('has cloud-init write the interface and both gateways for %s', (writer, wanted) => {
     const text = writtenNetwork(contextFiles(FULL_CONTEXT, SITE), writer, '52:54:00:12:34:56');
     for (const line of wanted) expect(text).toMatch(line);
@@ -123,15 +134,32 @@ describe('buildUserData', () => {
       part.type === 'cloud-config' ? { ...part, text: '#cloud-config\nhostname: site-wins\n' } : part,
     );
     const view = cloudInitView(contextFiles(FULL_CONTEXT, { ...SITE, siteParts }));
-    expect(view.merged).toMatchObject({ hostname: 'site-wins', users: [], timezone: 'Europe/Berlin' });
+    expect(view.merged).toMatchObject({ hostname: 'site-wins', users: [[]], timezone: 'Europe/Berlin' });
     expect(view.logged).toEqual([]);
-    // `users: []` is the documented way to have no default user; schemas before version 23 did not know it.
-    expect(view.problems.filter((text) => !text.endsWith('users: [] is too short'))).toEqual([]);
+    expect(view.problems).toEqual([]);
   });
 
   it('has cloud-init ask DHCP where there is DHCP', () => {
     const files = contextFiles({ ...CONTEXT, network: { addressing: 'dhcp' } }, SITE);
     expect(cloudInitView(files).interfaces[0]?.subnets).toMatchObject([{ type: 'dhcp4' }]);
+    // Or an image whose machine-id is filled in gives all its guests one lease.
+    expect(writtenNetwork(files, 'netplan', '52:54:00:12:34:56')).toContain('dhcp-identifier: mac');
+  });
+
+  it('says that a gateway outside the network is on the link, and never that there is to be no DHCP', () => {
+    for (const [prefixLength, onLink] of [
+      [24, true],
+      [32, true],
+      [8, false],
+    ] as const) {
+      const network = { ...STATIC, prefixLength, gateway: '192.1.100.1' };
+      const files = contextFiles({ ...CONTEXT, network }, SITE);
+      const text = writtenNetwork(files, 'netplan', '52:54:00:12:34:56');
+      expect(text.includes('on-link: true'), `${prefixLength}: ${text}`).toBe(onLink);
+      expect(text).toMatch(/(via|gateway4): 192\.1\.100\.1/);
+      // cloud-init 18.x takes it for a wish for DHCP.
+      expect(JSON.stringify(networkConfig(network))).not.toContain('dhcp4');
+    }
   });
 
   it.each([
