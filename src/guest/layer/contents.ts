@@ -40,6 +40,7 @@ export const PROBES = [
   '/usr/sbin/mount.nfs',
   '/usr/bin/cloud-init',
   '/etc/cernvm',
+  '/var/lib/dbus/machine-id',
 ] as const;
 
 /** What an image is, as far as it matters here. */
@@ -48,6 +49,8 @@ export interface ImageFacts {
   /** Where scripts of a System V init are. */
   family: 'rpm' | 'debian';
   selinux: boolean;
+  /** Whether D-Bus has a copy of the machine's id, from which systemd would take it. */
+  hasDbusId: boolean;
   /** What will not keep a job from running everywhere, but here and there. */
   warnings: string[];
 }
@@ -78,6 +81,7 @@ export function inspect(present: ReadonlySet<string>, selinuxConfig: string | un
     init: isSystemd ? 'systemd' : 'sysvinit',
     family,
     selinux: selinuxConfig !== undefined && !/^\s*SELINUX\s*=\s*disabled\b/m.test(selinuxConfig),
+    hasDbusId: any('/var/lib/dbus/machine-id'),
     warnings: [
       ...(any('/sbin/mount.nfs', '/usr/sbin/mount.nfs')
         ? []
@@ -91,11 +95,20 @@ export function inspect(present: ReadonlySet<string>, selinuxConfig: string | un
 }
 
 /** SELinux types of what is put in, as the reference policy calls them. */
-const LABELS = { program: 'bin_t', script: 'initrc_exec_t', unit: 'systemd_unit_file_t', etc: 'etc_t' };
+const LABELS = {
+  program: 'bin_t',
+  script: 'initrc_exec_t',
+  unit: 'systemd_unit_file_t',
+  etc: 'etc_t',
+  id: 'etc_runtime_t',
+};
 const label = (type: keyof typeof LABELS) => `system_u:object_r:${LABELS[type]}:s0`;
 
+const MACHINE_ID = '/etc/machine-id';
+const DBUS_ID = { type: 'link' as const, path: '/var/lib/dbus/machine-id', target: MACHINE_ID };
+
 /** All changes, in order. */
-export function changesFor({ init, family }: ImageFacts, files: ServiceFiles): Change[] {
+export function changesFor({ init, family, hasDbusId }: ImageFacts, files: ServiceFiles): Change[] {
   const program = (name: string, data: Buffer): Change => ({
     type: 'file',
     path: `${SERVICE_DIRECTORY}/${name}`,
@@ -108,6 +121,9 @@ export function changesFor({ init, family }: ImageFacts, files: ServiceFiles): C
     const unit = '/etc/systemd/system/vmbatch-guest.service';
     return [
       ...service,
+      // Each guest makes an id of its own at its boot: DHCP servers, logs and systemd tell machines by it.
+      { type: 'file', path: MACHINE_ID, mode: 0o444, data: Buffer.alloc(0), label: label('id') },
+      ...(hasDbusId ? [{ ...DBUS_ID, label: label('id') }] : []),
       { type: 'file', path: unit, mode: 0o644, data: files.systemdUnit, label: label('unit') },
       {
         type: 'link',

@@ -159,6 +159,21 @@ describe('image prepare', () => {
     );
   });
 
+  it('empties the machine-id of an image with systemd, wherever systemd would take it from', async () => {
+    const id = '0123456789abcdef0123456789abcdef\n';
+    const stat = ['stat /etc/machine-id', 'cat /etc/machine-id', 'stat /var/lib/dbus/machine-id'];
+    const filled = { ...DEBIAN_SYSTEMD, 'etc/machine-id': id, 'var/lib/dbus/machine-id': id };
+    const told = inLayer((await prepare(bareImage(filled))).backing.path, 0, ...stat);
+    expect(told).toMatch(/Type: regular {4}Mode: {2}0444/);
+    expect(told).toMatch(/Size: 0\b/);
+    expect(told).not.toContain(id.trim());
+    expect(told).toContain('Fast link dest: "/etc/machine-id"');
+    rmSync(join(state, 'layers'), { recursive: true });
+    const without = inLayer((await prepare(bareImage(DEBIAN_SYSTEMD))).backing.path, 0, ...stat);
+    expect(without).toMatch(/Size: 0\b/);
+    expect(without).not.toContain('Fast link dest');
+  });
+
   it('puts an init script with its links into RPM images, with SELinux labels where the image has SELinux', async () => {
     const path = bareImage(RPM_SYSVINIT);
     const { said, backing } = await prepare(path);
