@@ -8,6 +8,7 @@ import { imageFiles } from '../guest/catalogue/chain.ts';
 import { knownHashes } from '../guest/catalogue/verify.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
+import { clockProblem } from '../guest/share/clock.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
 import {
   type Check,
@@ -120,6 +121,14 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
           return warning(
             `${share.path} answers; ${readyDirectory} is not there yet`,
             'the first job makes it, if root may write on the share',
+          );
+        // What the share has changed last cannot be in the future.
+        const { ctimeMs } = statSync(readyChannel === 'file' ? readyDirectory : share.path);
+        const problem = clockProblem(share.path, ctimeMs, Number.NEGATIVE_INFINITY);
+        if (problem !== undefined)
+          return warning(
+            problem,
+            'guests refuse certificates, and the reaper misjudges ages, until they agree',
           );
         return ok(`${share.path} answers`);
       } finally {

@@ -1,4 +1,5 @@
 // The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
+import { statSync } from 'node:fs';
 import { networkInterfaces, hostname as nodeName } from 'node:os';
 import { discoverAddress } from '../../guest/network/discover.ts';
 import { checkReportedAddress } from '../../guest/network/plan.ts';
@@ -11,6 +12,7 @@ import {
   waitForReport,
 } from '../../guest/ready.ts';
 import { removeSession, sessionPaths, writeSession } from '../../guest/session-file.ts';
+import { clockProblem } from '../../guest/share/clock.ts';
 import { describeShare } from '../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
@@ -58,6 +60,7 @@ export const boot: Step = {
     const { record, paths } = job;
     const report = await whileOthersFare(job, (signal) => waitForGuest({ ...job, signal }));
     if (record.ticket !== undefined) endTurn(job.state, record.ticket);
+    if (job.config.readyChannel === 'file') noteClock(job);
     const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
     if (job.role !== undefined) await meetPeers(job, job.role, hostname);
@@ -74,6 +77,14 @@ export const boot: Step = {
   },
   async release() {},
 };
+
+/** The guest has just written its ready file: the time that the share gave it is compared with ours. */
+function noteClock({ record, config, log }: StartingJob): void {
+  const changed = statSync(record.readyFile, { throwIfNoEntry: false })?.ctimeMs;
+  if (changed === undefined) return;
+  const problem = clockProblem(describeShare(config.share), changed, record.startedAt);
+  if (problem !== undefined) log.write('warn', problem);
+}
 
 /** The first node waits for the others; they say that their guests are ready. */
 async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Promise<void> {

@@ -8,6 +8,7 @@ import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
 import type { DomainType, GuestProcess, Hypervisor } from '../../hypervisor/port.ts';
 import type { Account } from '../../util/account.ts';
+import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
 import type { GuestPlan } from '../plan.ts';
 import type { JobPaths, JobRecord, StepName } from '../record.ts';
@@ -23,6 +24,8 @@ export interface RecordedJob {
 
 /** What a step may use besides. */
 export interface StartingJob extends RecordedJob {
+  /** For what is wrong and does not end the start. */
+  log: Log;
   config: NodeConfig;
   run: Run;
   account: Account;

@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { checkNode, NODE_CHECKS } from '../../../src/node/check-node.ts';
 import type { CheckResult } from '../../../src/util/check.ts';
 import { type Run, type RunResult, run } from '../../../src/util/run.ts';
@@ -156,6 +156,19 @@ describe('vmbatch check node', () => {
       state: 'failed',
       found: expect.stringContaining('cannot be used'),
     });
+  });
+
+  it('says that the clock of the share is another than this one', async () => {
+    const now = Date.now();
+    vi.spyOn(Date, 'now').mockImplementation(() => now - 3_600_000);
+    try {
+      expect((await check())('share')).toMatchObject({
+        state: 'warning',
+        found: expect.stringMatching(/the clock of the share .* is 60 min ahead of this node's/),
+      });
+    } finally {
+      vi.restoreAllMocks();
+    }
   });
 
   it('allows an image that only some queues and groups may use', async () => {
