@@ -3,7 +3,8 @@ import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../config/node-config.ts';
 import { nearestName } from '../config/values.ts';
-import { type Check, type Finding, failed, ok } from '../util/check.ts';
+import { chooseDomainType } from '../hypervisor/domain-type.ts';
+import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { nearestDirectory } from '../util/files.ts';
 import { commandLine } from '../util/quote.ts';
 import { describeRun, type Run } from '../util/run.ts';
@@ -33,10 +34,20 @@ export const networkRow: Check<{ config: () => NodeConfig; run: Run }> = {
         ),
       );
     }
+    problems.push(...filterProblems(config()));
     const pool = network.static === undefined ? '' : `, ${network.static.pool.length} addresses`;
     return problems.length > 0 ? problems : ok(`${network.type} ${name}, ${network.addressing}${pool}`);
   },
 };
+
+/** libvirt's driver for Xen takes no notice of a filter: nobody may believe that there is one. */
+function filterProblems({ network, hypervisor }: NodeConfig): Finding[] {
+  if (network.filter === 'off' || chooseDomainType(hypervisor.type, hypervisor.uri) !== 'xen') return [];
+  const hint = 'say "filter: off" in network, and filter on the bridge of the node';
+  return network.filter === 'auto'
+    ? [warning('guests on Xen are not filtered: libvirt has no filters there', hint)]
+    : [failed(`network.filter: found ${network.filter}, and libvirt filters nothing on Xen`, hint)];
+}
 
 const isBridge = (name: string) => existsSync(join(INTERFACES, name, 'bridge'));
 

@@ -16,8 +16,9 @@ export async function lookUpFacts(config: NodeConfig, jobId: string, run: Run): 
     config.state,
   );
   checkDemands(config, capabilities);
+  // libvirt's driver for Xen takes no notice of a filter, though the connection knows them.
   const knows = (filter: string) =>
-    network.type !== 'user' && (capabilities?.filters.includes(filter) ?? false);
+    network.type !== 'user' && type !== 'xen' && (capabilities?.filters.includes(filter) ?? false);
   const cpus = hypervisor.pinning || hypervisor.numa ? cpusOfJob(jobId) : undefined;
   return {
     type,

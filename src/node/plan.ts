@@ -54,7 +54,8 @@ function cacheQuota(bytes: number): number {
   return Math.floor((bytes * 0.7) / 1024 ** 2);
 }
 
-/** @throws VmbatchError `node` (`image-hypervisor`): the image is not for the type that this node has */
+/** @throws VmbatchError `node`: `image-hypervisor` for an image that is not for the type that this node has, `domain-impossible` for a
+ * filter that would do nothing */
 export function planGuest(plan: PlanRequest): GuestPlan {
   const { config, jobId, request, files, facts } = plan;
   const { hypervisors } = request.image;
@@ -66,6 +67,13 @@ export function planGuest(plan: PlanRequest): GuestPlan {
       hint: 'add the type to the hypervisors of the image in the node file if it boots there',
     });
   const network = planNetwork(config.network, plan.leases, jobId, facts.filters);
+  if (facts.type === 'xen' && network.domain.type !== 'user' && network.domain.filter !== undefined)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'domain-impossible',
+      message: `network.filter: found ${network.domain.filter.name}, and libvirt filters nothing on Xen`,
+      hint: 'say "filter: off" in the node file, and filter on the bridge of the node',
+    });
   const domain = planDomain(plan, network);
   const context: GuestContext = {
     jobId,

@@ -88,6 +88,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
   const paths = jobPaths(config.state, jobId);
   const entry = config.network.static?.pool[0];
   const nonce = options.keys ? randomToken(12) : '0'.repeat(24);
+  const type = chooseDomainType(config.hypervisor.type, config.hypervisor.uri);
   const placeholder: KeyPair = { privateKey: '', publicKey: '' };
   const plan = planGuest({
     config,
@@ -112,9 +113,9 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
     jobKey: options.keys ? generateKeyPair() : placeholder,
     hostKey: options.keys ? generateKeyPair() : placeholder,
     facts: {
-      type: chooseDomainType(config.hypervisor.type, config.hypervisor.uri),
+      type,
       // As on a node with libvirt's own filters installed; asking it is not for everybody to do.
-      filters: { ipv4: true, ipv6: true },
+      filters: { ipv4: type !== 'xen', ipv6: type !== 'xen' },
       cpus: undefined,
       numaNodes: undefined,
     },

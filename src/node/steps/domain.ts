@@ -11,6 +11,7 @@ import { removeFile, writeFileAtomic } from '../../util/files.ts';
 import { openSiteTemplate, type SiteTemplate } from '../../util/site-template.ts';
 import type { JobRecord } from '../record.ts';
 import type { Step } from './step.ts';
+import { keepXenConsole } from './xen-console.ts';
 
 export const domain: Step = {
   name: 'domain',
@@ -23,6 +24,7 @@ export const domain: Step = {
     record.hypervisor = plan.domain.type;
     await job.hypervisor.create(paths.domainXml, job.remainingMs());
     job.guest = findGuestProcess(record.domain);
+    await keepXenConsole(plan.domain, job.hypervisor, paths.console);
   },
   async release({ hypervisor, record, paths }) {
     await hypervisor.destroy(record.domain);
