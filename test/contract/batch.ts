@@ -73,7 +73,12 @@ export class Batch {
     if (real) {
       const batch = new Batch(account, directory, undefined);
       cpSync(join(batch.home, 'mom_priv'), join(directory, 'mom_priv.before'), { recursive: true });
-      await batch.reset();
+      try {
+        await batch.reset();
+      } catch (error) {
+        await batch.close();
+        throw error;
+      }
       return batch;
     }
     execFileSync(process.execPath, [new URL('../standin/build.mjs', import.meta.url).pathname]);
@@ -92,18 +97,23 @@ export class Batch {
 
   /** Ends the batch system and removes the account and all files; returns sessions that still had processes. */
   async close(): Promise<string[]> {
-    const left = (await this.standin?.stop()) ?? [];
-    if (real) {
-      for (const name of ['prologue', 'epilogue', 'config']) {
-        const saved = join(this.directory, 'mom_priv.before', name);
-        rmSync(this.momPriv(name), { force: true });
-        if (existsSync(saved)) cpSync(saved, this.momPriv(name), { preserveTimestamps: true });
-      }
-      await this.restartMom('SIGTERM', '-p');
+    try {
+      if (real) await this.putBack();
+      return (await this.standin?.stop()) ?? [];
+    } finally {
+      execFileSync('userdel', [this.account.name], { stdio: 'ignore' });
+      rmSync(this.directory, { recursive: true, force: true });
     }
-    execFileSync('userdel', [this.account.name], { stdio: 'ignore' });
-    rmSync(this.directory, { recursive: true, force: true });
-    return left;
+  }
+
+  /** Hooks and configuration of the machine's own mom, also where the last test left no mom running. */
+  private async putBack(): Promise<void> {
+    for (const name of ['prologue', 'epilogue', 'config']) {
+      const saved = join(this.directory, 'mom_priv.before', name);
+      rmSync(this.momPriv(name), { force: true });
+      if (existsSync(saved)) cpSync(saved, this.momPriv(name), { preserveTimestamps: true });
+    }
+    await this.restartMom('SIGTERM', '-p');
   }
 
   /** Deletes what a failed test has left, so that the next ones find free slots. */
@@ -144,7 +154,9 @@ export class Batch {
       await this.standin.killMom(signal);
       return;
     }
-    const pid = Number(readFileSync(this.momPriv('mom.lock'), 'utf8'));
+    // TORQUE's has a newline and a NUL byte after the number.
+    const pid = Number.parseInt(readFileSync(this.momPriv('mom.lock'), 'utf8'), 10);
+    if (!existsSync(`/proc/${pid}`)) return;
     process.kill(pid, signal);
     while (existsSync(`/proc/${pid}`)) await sleep(50);
   }

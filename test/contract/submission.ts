@@ -30,6 +30,12 @@ export function submissionContract(batch: () => Batch): void {
       expect(result.stderr.trim()).toBe(recorded.stderr);
     });
 
+    it('refuses two scripts', async () => {
+      const result = await batch().asUser('qsub', 'work0.sh', 'bad.sh');
+      expect([result.code, result.stdout]).toEqual([2, '']);
+      expect(result.stderr).toMatch(/^\[index issues\]\n\nusage: qsub /);
+    });
+
     it('refuses root', async () => {
       const recorded = recordedCommand('qsub-errors.txt', 'submitting as root');
       const result = await batch().asRoot('qsub', batch().userFile('work0.sh'));
@@ -64,15 +70,15 @@ export function submissionContract(batch: () => Batch): void {
     );
 
     it.each([
-      ["user not in the queue's acl_users", ['acl_users = somebody', 'acl_user_enable = True'], 'work0.sh'],
-      ['max_user_queuable reached', ['max_user_queuable = 0'], 'work0.sh'],
-      ['max_queuable reached', ['max_queuable = 0'], 'work0.sh'],
-      ['queue disabled', ['enabled = False'], 'work0.sh'],
+      ["user not in the queue's acl_users", ['acl_users = somebody', 'acl_user_enable = True']],
+      ['max_user_queuable reached', ['max_user_queuable = 0']],
+      ['max_queuable reached', ['max_queuable = 0']],
+      ['queue disabled', ['enabled = False']],
       ['resources_max.walltime exceeded', ['resources_max.walltime = 02:00:00'], '-lwalltime=03:00:00'],
-    ])('refuses: %s', async (title, settings, word) => {
+    ])('refuses: %s', async (title, settings, option = undefined) => {
       const recorded = recordedCommand('qsub-errors.txt', title);
       for (const setting of settings) await batch().manage(`set queue ${batch().queue} ${setting}`);
-      const result = await batch().asUser('qsub', word, 'work0.sh');
+      const result = await batch().asUser('qsub', ...(option === undefined ? [] : [option]), 'work0.sh');
       for (const setting of settings) {
         const name = setting.split(' ')[0] ?? '';
         const undo =

@@ -64,6 +64,11 @@ export function readOptions(words: readonly string[], into: QsubOptions): void {
   into.operands.push(...parsed.operands);
 }
 
+/** TORQUE takes one script, and says this of more. */
+export function refuseSeveralScripts({ operands }: QsubOptions): void {
+  if (operands.length > 1) usage('[index issues]');
+}
+
 function addResources(text: string, settled: ReadonlySet<string>, into: Pair[]): void {
   for (const item of text.split(',')) {
     const equals = item.indexOf('=');

@@ -8,6 +8,7 @@ import {
   type QsubOptions,
   readOptions,
   refuseAbsent,
+  refuseSeveralScripts,
   submitRequest,
 } from './qsub-options.ts';
 
@@ -45,6 +46,7 @@ async function main(argv: string[]): Promise<number> {
   refuseAbsent(read);
   const scriptName = read.operands[0] === '-' ? undefined : read.operands[0];
   const script = loadScript(scriptName);
+  refuseSeveralScripts(read);
   const prefix = read.options.get('C') ?? '#PBS';
   if (prefix !== '') {
     const directives: QsubOptions = { ...read, operands: [] };
