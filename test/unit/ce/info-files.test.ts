@@ -8,6 +8,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 const BACKEND = new URL('../../../arc-backend/', import.meta.url).pathname;
 
 let directory: string;
+
+/** The text of one of the files, for a machine on which nothing is installed, whatever is installed on this one. */
+const backendFile = (name: string) =>
+  readFileSync(`${BACKEND}${name}-vmbatch-job`, 'utf8').replaceAll(
+    '/usr/lib/vmbatch/vmbatch',
+    join(directory, 'installed/vmbatch'),
+  );
+
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmbatch-arc-'));
 });
@@ -24,7 +32,7 @@ describe('the files for ARC', () => {
       writeFileSync(join(site, 'dist', 'vmbatch'), '#!/bin/sh\nprintf "%s\\n" "$@" "$NODE_OPTIONS"\n', {
         mode: 0o755,
       });
-      writeFileSync(file, readFileSync(`${BACKEND}${name}-vmbatch-job`), { mode: 0o755 });
+      writeFileSync(file, backendFile(name), { mode: 0o755 });
       const link = join(directory, `${name}-vmbatch-job`);
       execFileSync('ln', ['-s', file, link]);
       for (const path of [file, link, `./${name}-vmbatch-job`]) {
@@ -39,7 +47,7 @@ describe('the files for ARC', () => {
 
   it.each(['submit', 'scan', 'cancel'])('%s-vmbatch-job says what to do when there is no program', (name) => {
     const file = join(directory, `${name}-vmbatch-job`);
-    writeFileSync(file, readFileSync(`${BACKEND}${name}-vmbatch-job`), { mode: 0o755 });
+    writeFileSync(file, backendFile(name), { mode: 0o755 });
     const { status, stderr } = spawnSync(file, [], { encoding: 'utf8' });
     expect(status).toBe(4);
     expect(stderr).toContain(`${name}-vmbatch-job finds no vmbatch program`);
