@@ -134,6 +134,7 @@ export function buildBatchScript(
       nodeCount: grami.count > 1 ? grami.nodes : undefined,
       // KiB for a shell's ulimit.
       virtualMemory: grami.virtualMemory ? grami.virtualMemory * slots * 1024 : undefined,
+      cpuTime: grami.cpuTime || undefined,
       disk: grami.disk === 0 ? undefined : grami.disk,
       instance: variable('ACCOUNTING_WN_INSTANCE') ?? (image === undefined ? 'vmbatch' : `vmbatch:${image}`),
       benchmark: grami.benchmark ?? variable('ACCOUNTING_BENCHMARK') ?? encodeBytes(limits.benchmark),
@@ -170,10 +171,12 @@ function jobCommand(grami: Grami) {
 const isExportable = (name: string) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SHELL_OWN.has(name) && !name.startsWith('vmbatch_');
 
-/** GNU time's format for `.diag`: the keys and units of ARC's, which A-REX's accounting and information system read. */
+/** GNU time's format for `.diag`: the keys and units of ARC's, which A-REX's accounting and information system read. The latter
+ * takes `AverageTotalMemory` for the memory that the job has used, and ARC's own `%K` is 0 on every Linux: it gets the largest
+ * resident set that one of the job's processes had. */
 const TIME_FORMAT = [
   ...['WallTime=%es', 'KernelTime=%Ss', 'UserTime=%Us', 'CPUUsage=%P'],
-  ...['MaxResidentMemory=%MkB', 'AverageResidentMemory=%tkB', 'AverageTotalMemory=%KkB'],
+  ...['MaxResidentMemory=%MkB', 'AverageResidentMemory=%tkB', 'AverageTotalMemory=%MkB'],
   ...['AverageUnsharedMemory=%DkB', 'AverageUnsharedStack=%pkB', 'AverageSharedMemory=%XkB'],
   ...['PageSize=%ZB', 'MajorPageFaults=%F', 'MinorPageFaults=%R', 'Swaps=%W', 'ForcedSwitches=%c'],
   ...['WaitSwitches=%w', 'Inputs=%I', 'Outputs=%O', 'SocketReceived=%r', 'SocketSent=%s', 'Signals=%k'],

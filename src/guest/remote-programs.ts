@@ -3,6 +3,7 @@
 //
 // Everything of a job is in one folder in the guest: `out` and `err` (its output), `alive` (a FIFO that stays
 // open for writing as long as the job is watched over), `pid` and, at the end, `exit`: code and both sizes.
+// The batch script of a grid job knows by `alive` beside it that it is in a guest.
 // The job does not hang on the connection: who has lost it reads on from where it was.
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';

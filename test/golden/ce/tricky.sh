@@ -12,6 +12,9 @@
 
 umask 077
 
+# Both go to `.comment`, and keep their order on the way only as one stream.
+exec 1>&2
+
 # From the first process of the job on, all of its processes get this signal. Stay, to write down how it ended; a job that is told
 # to end before it has begun does not begin.
 vmbatch_told=
@@ -31,6 +34,20 @@ vmbatch_fail() {
     vmbatch_reason "$1"
 }
 
+# In a guest, this FIFO lies beside the script. Nothing that is inherited says so, since that could come from elsewhere.
+case $0 in
+/*/*) [ -p "${0%/*}/alive" ] ;;
+*) false ;;
+esac || {
+    printf '' > "$vmbatch_diag"
+    vmbatch_fail "node fault: the batch job was started on $(uname -n) itself and not in a guest, so its executable was not run; \
+is \$job_starter in the mom's config there, and the queue in its node file? (vmbatch check node)"
+    printf 'nodename=%s\nLRMSStartTime=%s\nLRMSEndTime=%s\nexitcode=251\n' \
+        "$(uname -n)" "$vmbatch_begin" "$vmbatch_begin" >> "$vmbatch_diag"
+    [ ! -f "$vmbatch_directory/.vmbatch-submission" ] ||
+        printf '%s\n' "${PBS_JOBID:-}" >> "$vmbatch_directory/.vmbatch-submission"
+    exit 251
+}
 if ! cd "$vmbatch_directory"; then
     printf 'vmbatch: the session directory %s is not there on %s\n' "$vmbatch_directory" "$(uname -n)" >&2
     exit 1
@@ -75,6 +92,31 @@ else
     vmbatch_accounting=shell
 fi
 
+
+# What the guest's kernel counts: CPU time, of the job's cgroup where it has one, else of the whole guest; and processes that it
+# killed for want of memory.
+vmbatch_cgroup=
+while IFS=: read -r vmbatch_key vmbatch_name vmbatch_path; do
+    case $vmbatch_key:$vmbatch_path in 0:/?*) vmbatch_cgroup=/sys/fs/cgroup$vmbatch_path ;; esac
+done 2> /dev/null < /proc/self/cgroup
+# Prints user's and kernel's time in hundredths of a second.
+vmbatch_cpu_time() {
+    if [ -r "$vmbatch_cgroup/cpu.stat" ]; then
+        while read -r vmbatch_key vmbatch_value; do
+            case $vmbatch_key in
+            user_usec) vmbatch_user=$((vmbatch_value / 10000)) ;;
+            system_usec) vmbatch_kernel=$((vmbatch_value / 10000)) ;;
+            esac
+        done < "$vmbatch_cgroup/cpu.stat"
+    else
+        read -r vmbatch_key vmbatch_user vmbatch_nice vmbatch_kernel vmbatch_value < /proc/stat
+        vmbatch_user=$((vmbatch_user + vmbatch_nice))
+    fi 2> /dev/null
+    command printf '%s %s\n' "${vmbatch_user:-0}" "${vmbatch_kernel:-0}"
+}
+vmbatch_killed_for_memory() { sed -n 's/^oom_kill //p' /proc/vmstat 2> /dev/null; }
+vmbatch_cpu_before=$(vmbatch_cpu_time)
+vmbatch_oom_before=$(vmbatch_killed_for_memory)
 
 # The job, apart from this shell: its variables must not change what is done here after it.
 [ -z "$vmbatch_told" ] || vmbatch_code=143
@@ -122,7 +164,7 @@ fi
     esac || vmbatch_refuse 1 "Cannot run $1: $vmbatch_interpreter: not found"
     exec < 'in put.dat' > '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std out.txt' 2> '/srv/arex-samples/session/GeDNDmbwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmEBFKDmYHZSum/std.err' || exit 1
     if [ "$vmbatch_accounting" = gnu ]; then
-        exec '/usr/bin/time' -a -o "$vmbatch_diag" -f 'WallTime=%es\nKernelTime=%Ss\nUserTime=%Us\nCPUUsage=%P\nMaxResidentMemory=%MkB\nAverageResidentMemory=%tkB\nAverageTotalMemory=%KkB\nAverageUnsharedMemory=%DkB\nAverageUnsharedStack=%pkB\nAverageSharedMemory=%XkB\nPageSize=%ZB\nMajorPageFaults=%F\nMinorPageFaults=%R\nSwaps=%W\nForcedSwitches=%c\nWaitSwitches=%w\nInputs=%I\nOutputs=%O\nSocketReceived=%r\nSocketSent=%s\nSignals=%k' "$@"
+        exec '/usr/bin/time' -a -o "$vmbatch_diag" -f 'WallTime=%es\nKernelTime=%Ss\nUserTime=%Us\nCPUUsage=%P\nMaxResidentMemory=%MkB\nAverageResidentMemory=%tkB\nAverageTotalMemory=%MkB\nAverageUnsharedMemory=%DkB\nAverageUnsharedStack=%pkB\nAverageSharedMemory=%XkB\nPageSize=%ZB\nMajorPageFaults=%F\nMinorPageFaults=%R\nSwaps=%W\nForcedSwitches=%c\nWaitSwitches=%w\nInputs=%I\nOutputs=%O\nSocketReceived=%r\nSocketSent=%s\nSignals=%k' "$@"
     fi
     exec "$@"
 )
@@ -130,6 +172,18 @@ vmbatch_result=$?
 [ "$vmbatch_code" -ne 0 ] || vmbatch_code=$vmbatch_result
 # What is done for its files and its record must not end half-way.
 trap '' TERM
+
+# Why it ended, if that is more than its exit code.
+vmbatch_oom=$(($(vmbatch_killed_for_memory || :) + 0 - ${vmbatch_oom_before:-0}))
+if [ "$vmbatch_oom" -gt 0 ]; then
+    vmbatch_guest_memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+    set -- "out of memory: the guest, which has $((${vmbatch_guest_memory:-0} / 1024)) MB, killed $vmbatch_oom of its processes"
+    if [ "$vmbatch_code" -ne 0 ]; then
+        vmbatch_fail "Job exited with code $vmbatch_code, $1"
+    else
+        printf 'vmbatch: %s\n' "$1" >&2
+    fi
+fi
 
 # Bytes; busybox's du may know blocks only.
 vmbatch_used=$(du -sb . 2> /dev/null)
@@ -151,6 +205,7 @@ cgroup)
     vmbatch_measure maxtotalmemory "${vmbatch_total:+($vmbatch_total + 1023)}" 1024 kB
     vmbatch_measure maxresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
     vmbatch_measure averageresidentmemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
+    vmbatch_measure AverageTotalMemory "${vmbatch_ram:+($vmbatch_ram + 1023)}" 1024 kB
     for vmbatch_kind in user:User sys:Kernel; do
         vmbatch_time=$(vmbatch_read "$vmbatch_cpu/cpuacct.usage_${vmbatch_kind%:*}")
         if [ -n "$vmbatch_time" ]; then
@@ -178,6 +233,23 @@ KernelTime=${vmbatch_kernel}s
     rm -f "$vmbatch_times"
     ;;
 esac
+# Whoever measured a job that was killed may have died with it, and this shell knows of no process that it could not wait for.
+case $vmbatch_accounting in
+gnu) grep -q '^UserTime=' "$vmbatch_diag" ;;
+shell) [ "$vmbatch_code" -le 128 ] ;;
+esac || {
+    set -- $(vmbatch_cpu_time) $vmbatch_cpu_before
+    vmbatch_record="UserTime=$((($1 - $3 + 50) / 100))s
+KernelTime=$((($2 - $4 + 50) / 100))s
+"
+}
+if [ "$vmbatch_accounting" != cgroup ] && [ -r "$vmbatch_cgroup/memory.peak" ] &&
+    ! grep -q '^MaxResidentMemory=' "$vmbatch_diag"; then
+    read -r vmbatch_value < "$vmbatch_cgroup/memory.peak"
+    vmbatch_record="${vmbatch_record}MaxResidentMemory=$(((vmbatch_value + 1023) / 1024))kB
+AverageTotalMemory=$(((vmbatch_value + 1023) / 1024))kB
+"
+fi
 # In one write: whoever finds the exit code finds everything. A-REX's information system knows times by these very letters.
 set -- $(date -u '+%s %Y%m%d%H%M%SZ')
 printf '%susedscratch=%s\nLRMSEndTime=%s\nWallTime=%ss\nexitcode=%s\n' \

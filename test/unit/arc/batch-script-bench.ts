@@ -1,5 +1,5 @@
 // A session directory to run batch scripts in, under the shells that a guest may have.
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -50,6 +50,9 @@ export class ScriptBench {
     this.withoutBash = join(this.root, 'bin');
     chmodSync(this.root, 0o755);
     mkdirSync(this.withoutBash);
+    // What the launch of a job in its guest puts beside the script.
+    mkdirSync(join(this.root, 'launch'));
+    execFileSync('/usr/bin/mkfifo', [join(this.root, 'launch/alive')]);
     for (const name of readdirSync('/usr/bin'))
       if (!/^r?bash/.test(name)) symlinkSync(join('/usr/bin', name), join(this.withoutBash, name));
   }
@@ -90,9 +93,20 @@ print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort 
     };
   }
 
+  /** Runs the script as in a guest. */
   execute(script: string, environment: Record<string, string> = {}): SpawnSyncReturns<Buffer> {
+    return this.#run(this.#write(script), environment);
+  }
+
+  /** Runs it as a mom does that does not know of guests. */
+  executeOnNode(script: string, environment: Record<string, string> = {}): SpawnSyncReturns<Buffer> {
+    mkdirSync(join(this.root, 'mom'), { recursive: true });
+    return this.#run(this.#write(script, 'mom/7.vm.SC'), environment);
+  }
+
+  #run(path: string, environment: Record<string, string>): SpawnSyncReturns<Buffer> {
     const [program = '', ...options] = this.#shell;
-    return spawnSync(program, [...options, this.#write(script)], {
+    return spawnSync(program, [...options, path], {
       cwd: this.root,
       env: { PATH: '/usr/bin:/bin', HOME: this.root, PBS_JOBID: '7.vm', ...environment },
     });
@@ -112,8 +126,8 @@ print $out join("\\0", @ARGV), "\\1\\1", join("\\0", map { "$_=$ENV{$_}" } sort 
     return ended;
   }
 
-  #write(script: string): string {
-    const path = join(this.root, 'script');
+  #write(script: string, name = 'launch/script'): string {
+    const path = join(this.root, name);
     writeFileSync(path, script, { encoding: 'latin1', mode: 0o700 });
     return path;
   }

@@ -8,12 +8,38 @@ import { buildBatchScript } from '../../../src/arc/batch-script.ts';
 import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
 import { type Grami, loadGrami } from '../../../src/arc/grami.ts';
 import { decodeBytes, encodeBytes } from '../../../src/arc/text.ts';
+import { launchProgram } from '../../../src/guest/remote-programs.ts';
+import { readIfThere } from '../../support/files.ts';
 import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
 
 const FIXTURES = new URL('../../fixtures/arc/', import.meta.url).pathname;
 const GOLDEN = new URL('../../golden/ce/', import.meta.url).pathname;
 const CONFIGURATION = configure();
 const WITHOUT_TIME = { ...CONFIGURATION, gnuTime: '/nonexistent/time' };
+
+it('a batch script that a guest has got from the node knows that it is in a guest', async () => {
+  const bench = new ScriptBench(['/bin/sh'], 'vmbatch-script-');
+  try {
+    bench.reset();
+    const directory = join(bench.root, 'vmbatch-7.vm');
+    const program = launchProgram({
+      directory,
+      scriptName: '7.vm.SC',
+      script: Buffer.from(buildBatchScript(bench.program('echo ran; exit 3'), CONFIGURATION), 'latin1'),
+      scriptArguments: '',
+      environment: { PATH: '/usr/bin:/bin', HOME: bench.root, PBS_JOBID: '7.vm' },
+      nodeFile: undefined,
+      umask: 0o77,
+      shell: '/bin/bash',
+      login: false,
+    });
+    spawnSync('/bin/sh', ['-s'], { input: program });
+    await expect.poll(() => readIfThere(join(directory, 'exit')), { timeout: 20_000 }).toMatch(/^3 0 0\n$/);
+    expect(bench.file('std.out')).toBe('ran\n');
+  } finally {
+    bench.close();
+  }
+});
 
 describe('buildBatchScript', () => {
   it.each(['jalien', 'hello', 'tricky', 'fail', 'full'])(
@@ -109,6 +135,8 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
       UserTime: /^\d+\.\d+s$/,
       KernelTime: /^\d+\.\d+s$/,
       MaxResidentMemory: /^[1-9]\d*kB$/,
+      // The one that A-REX's information system takes for the memory that was used.
+      AverageTotalMemory: /^[1-9]\d*kB$/,
       LRMSStartTime: /^\d{14}Z$/,
       LRMSEndTime: /^\d{14}Z$/,
       usedscratch: /^\d+$/,
@@ -210,6 +238,88 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
     }
   });
 
+  it('does not run the executable outside of a guest, and says whose fault that is', () => {
+    const script = buildBatchScript(run('echo ran > ran'), CONFIGURATION);
+    // What a user may bring along with qsub -V from a guest.
+    const environment = { vmbatch_guest: 'yes', VMBATCH_GUEST: 'yes', PBS_ENVIRONMENT: 'PBS_BATCH' };
+    const result = bench.executeOnNode(script, environment);
+    expect(result.status).toBe(251);
+    expect(result.stderr.toString()).toMatch(
+      /^vmbatch: node fault: the batch job was started on \S+ itself and not in a guest, so its executable was not run; /,
+    );
+    expect(existsSync(join(session, 'ran'))).toBe(false);
+    expect(diagExitCode(diag())).toBe(251);
+    expect(diagValue(diag(), 'LRMSMessage')).toBe(
+      result.stderr.toString().replace('vmbatch: ', '').trimEnd(),
+    );
+    expect(diagValue(diag(), 'wninstance')).toBeUndefined();
+    expect(diagValue(diag(), 'nodename')).not.toBeUndefined();
+    // The same where the node has no session directories at all.
+    rmSync(join(session, '..'), { recursive: true });
+    const bare = bench.executeOnNode(script);
+    expect(bare.status).toBe(251);
+    expect(bare.stderr.toString()).toContain('vmbatch: node fault: the batch job was started on');
+  });
+
+  it('keeps stdout and stderr of runtime environments and of the job in their order, in one stream', () => {
+    const { stdout: _none, ...rest } = run('echo 1; echo 2 >&2; echo 3; echo 4 >&2');
+    const result = execute({ ...rest, stdout: undefined, stderr: undefined });
+    expect(result.stdout.toString()).toBe('');
+    expect(result.stderr.toString()).toBe('1\n2\n3\n4\n');
+  });
+
+  it('ends a job that is over its CPU time limit with a word, and lets a process say its last one', () => {
+    const loop = 'while :; do :; done';
+    const limited = { ...run(`trap 'echo over > over; exit 152' XCPU; ${loop}`), cpuTime: 1 };
+    const result = execute(limited);
+    expect(result.status).toBe(152);
+    const said = 'Job was killed: one of its processes exceeded its CPU time limit of 1 s';
+    expect(diagValue(diag(), 'LRMSMessage')).toBe(said);
+    expect(result.stderr.toString()).toContain(`vmbatch: ${said}\n`);
+    expect(file('over')).toBe('over\n');
+    expect(execute({ ...run(loop), cpuTime: 1 }, WITHOUT_TIME).status).toBe(152);
+    expect(diagValue(diag(), 'UserTime')).toMatch(/^[1-9]\d*s$/);
+  });
+
+  it('tells of a job that ran out of memory what the kernel of its guest has counted', () => {
+    const vmstat = join(bench.root, 'vmstat');
+    const kill = (code: number) => {
+      writeFileSync(vmstat, 'nr_free_pages 1\noom_kill 3\n');
+      const job = run(`printf 'nr_free_pages 1\\noom_kill 5\\n' > '${encodeBytes(vmstat)}'; exit ${code}`);
+      return bench.execute(
+        buildBatchScript(job, CONFIGURATION).replaceAll('/proc/vmstat', `'${encodeBytes(vmstat)}'`),
+      );
+    };
+    const said = /out of memory: the guest, which has [1-9]\d* MB, killed 2 of its processes$/m;
+    expect(kill(137).stderr.toString()).toMatch(said);
+    expect(diagValue(diag(), 'LRMSMessage')).toMatch(/^Job exited with code 137, out of memory: the guest, /);
+    expect(kill(0).stderr.toString()).toMatch(said);
+    expect(diagValue(diag(), 'LRMSMessage')).toBeUndefined();
+    expect(diagExitCode(diag())).toBe(0);
+    // A kernel that does not count them.
+    const job = run('exit 137');
+    const script = buildBatchScript(job, CONFIGURATION).replaceAll('/proc/vmstat', '/nonexistent');
+    expect(bench.execute(script).stderr.toString()).toBe('');
+  });
+
+  it.each([
+    ['GNU time', CONFIGURATION],
+    ['the shell', WITHOUT_TIME],
+  ])('knows the CPU time of a job that was killed under %s', async (_title, configuration) => {
+    const code = await bench.terminate(
+      buildBatchScript(
+        run('i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; (while :; do :; done) & echo up; wait'),
+        configuration,
+      ),
+      () => existsSync(join(session, 'std.out')) && file('std.out') !== '',
+    );
+    expect(code).toBe(143);
+    const [user, kernel] = ['UserTime', 'KernelTime'].map((key) =>
+      Number(/^(\d+)s$/.exec(diagValue(diag(), key) ?? '')?.[1] ?? Number.NaN),
+    );
+    expect((user ?? 0) + (kernel ?? 0)).toBeGreaterThan(0);
+  });
+
   it('records the end of a job that was killed by SIGTERM', async () => {
     const code = await bench.terminate(
       buildBatchScript(run('echo up; exec sleep 60'), CONFIGURATION),
@@ -264,6 +374,7 @@ describe.each(SHELLS)('the batch script under %s', (...shell) => {
     });
     expect(result.status).toBe(3);
     for (const line of [
+      'AverageTotalMemory=3kB',
       'maxtotalmemory=4kB',
       'maxresidentmemory=3kB',
       'averageresidentmemory=3kB',
