@@ -10,6 +10,7 @@ import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkTemplateImage } from '../guest/overlay.ts';
 import { clockProblem } from '../guest/share/clock.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
+import { checkMounted } from '../guest/share/mounted.ts';
 import {
   type Check,
   type CheckResult,
@@ -117,6 +118,7 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       const guard = openShareGuard(share.path, timeouts.shareMs);
       try {
         await checkShare(guard, share.path, share.path);
+        await checkMounted(config());
         if (readyChannel === 'file' && !(await guard.exists(readyDirectory)))
           return warning(
             `${share.path} answers; ${readyDirectory} is not there yet`,

@@ -7,6 +7,7 @@ import { answerCall, peerJobId, peersDirectory, preparePeers, waitForCall } from
 import { checkReadyDirectory } from '../guest/ready.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
+import { checkMounted } from '../guest/share/mounted.ts';
 import { findAccount } from '../util/account.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { startInBackground } from './background.ts';
@@ -25,6 +26,7 @@ export async function prepareMeeting(options: Pick<PrologueOptions, 'config' | '
   const guard = openShareGuard(describeShare(config.share), config.timeouts.shareMs);
   try {
     await checkShare(guard, describeShare(config.share), config.share.path);
+    await checkMounted(config);
     checkReadyDirectory(config.readyDirectory);
     await preparePeers(directory, account);
   } finally {

@@ -65,7 +65,7 @@ images:
     memory: { default: 64 MiB, maximum: 64 MiB }
 network: { type: bridge, name: ${network.config['name']}, addressing: static, prefix_length: 24, filter: off,
   pool: [${pool.join(', ')}] }
-share: { type: nfs, server: "192.0.2.1:/share", path: ${directory}/share }
+share: { type: nfs, server: "127.0.0.1:/share", path: ${directory}/share }
 disk: { free_floor: 0 MiB, cache: 64 MiB, scratch: { default: 1 MiB, maximum: 1 MiB } }
 timeouts: { virsh: 120 s }
 `,

@@ -15,6 +15,7 @@ import { removeSession, sessionPaths, writeSession } from '../../guest/session-f
 import { clockProblem } from '../../guest/share/clock.ts';
 import { describeShare } from '../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
+import { checkMounted } from '../../guest/share/mounted.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import { removeUsersFile } from '../../util/as-user.ts';
 import { guestServiceFailure } from '../console.ts';
@@ -29,6 +30,7 @@ export const readyFile: Step = {
   name: 'ready-file',
   async acquire({ config, guard }) {
     await checkShare(guard, describeShare(config.share), config.share.path);
+    await checkMounted(config);
     if (config.readyChannel !== 'file') return;
     await guard.exists(config.readyDirectory);
     checkReadyDirectory(config.readyDirectory);
