@@ -25,6 +25,7 @@ export interface Staging {
  * by asking for all of `nodememory`. Unlike it, slots without `countpernode` are asked for on one node, since a guest lives on one.
  * @param queue undefined: the server's default
  * @param staging undefined: guests see the session directory
+ * @param ce the machine that arc.conf is on
  * @throws VmbatchError `job` for what the job may not have here or cannot have anywhere, naming limit and choice;
  * `site` for paths and names that TORQUE cannot be given */
 export function scriptHead(
@@ -32,8 +33,18 @@ export function scriptHead(
   queue: string | undefined,
   limits: QueueConfiguration,
   staging: Staging | undefined,
+  ce: string,
 ): string[] {
-  return [...torqueDirectives(grami, queue, limits, staging), guestRequest(grami, limits, staging)];
+  // Whoever refuses the image is to blame who chose it: the node looks for this remark.
+  const chooser =
+    grami.image === undefined && limits.image !== undefined
+      ? [`# The image is named by arc.conf of ${ce}`]
+      : [];
+  return [
+    ...torqueDirectives(grami, queue, limits, staging),
+    ...chooser,
+    guestRequest(grami, limits, staging),
+  ];
 }
 
 function torqueDirectives(

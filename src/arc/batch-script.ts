@@ -78,7 +78,7 @@ export function buildBatchScript(
     'batch-script.sh',
     {
       gridId: grami.gridId,
-      directives: scriptHead(grami, queue, limits, staging),
+      directives: scriptHead(grami, queue, limits, staging, configuration.hostname),
       staged: staging !== undefined,
       directory,
       diag: `${directory}.diag`,

@@ -78,9 +78,13 @@ export async function main(argv: string[]): Promise<number> {
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     process.stderr.write(`${reportError(error)}\n`);
-    return FAULT_OUTCOMES[error.fault].prologueExit;
+    return prologueExitOf(error);
   }
 }
+
+/** An image that the node does not have is not there at the next attempt, whoever named it. */
+const prologueExitOf = ({ fault, code }: VmbatchError) =>
+  code === 'image-unknown' ? FAULT_OUTCOMES.job.prologueExit : FAULT_OUTCOMES[fault].prologueExit;
 
 /** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip in
  * the file must not stop the other queues of the mom. */
@@ -219,8 +223,7 @@ async function start(
         },
         { jobId: hook.jobId, image, error },
       );
-    if (FAULT_OUTCOMES[error.fault].prologueExit === 1 && error.code !== 'job-deleted')
-      await noteFor(hook, reportError(error));
+    if (prologueExitOf(error) === 1 && error.code !== 'job-deleted') await noteFor(hook, reportError(error));
     throw error;
   } finally {
     await log.close();

@@ -22,6 +22,8 @@ export interface GuestRequest {
   /** The script's name, for messages. */
   where: string;
   image: Requested<string> | undefined;
+  /** The CE whose arc.conf names the image, as a remark in the script says; undefined: the job chose it. */
+  imageOfCe: string | undefined;
   vcpus: Requested<number> | undefined;
   memoryBytes: Requested<number> | undefined;
   /** Size of the scratch disk. */
@@ -54,6 +56,8 @@ export interface JobResources {
 }
 
 const PREFIX = '#VMBATCH';
+/** As submit writes it (`src/arc/batch-script-directives.ts`). */
+const CHOOSER = /^# The image is named by arc\.conf of ([A-Za-z0-9._:-]{1,255})$/;
 const MAX_HEADER = 64 * 1024;
 const KEYS = ['image', 'vcpus', 'memory', 'scratch', 'repositories', 'stage'] as const;
 const MAX_VCPUS = 9999;
@@ -76,6 +80,7 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
   const request: GuestRequest = {
     where,
     image: undefined,
+    imageOfCe: undefined,
     vcpus: undefined,
     memoryBytes: undefined,
     scratchBytes: undefined,
@@ -94,6 +99,7 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
       throw invalid(where, line, 'the header of the script goes on beyond 64 KiB, allowed: at most 64 KiB');
     const text = scriptText.slice(start, end);
     if (isRequestLine(text)) readLine(request, text.slice(PREFIX.length), line);
+    else request.imageOfCe ??= CHOOSER.exec(text)?.[1];
     start = end + 1;
   }
   return request;
@@ -101,7 +107,7 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
 
 /** What the node grants: the request within the image's limits, defaults for the rest. Without `vcpus=` the
  * guest has as many virtual CPUs as the job has processors (`ppn`), and at least the image's default.
- * @throws VmbatchError `job`: `image-unknown`, `image-refused` where the image is not for the job's queue or groups, or
+ * @throws VmbatchError `job`: `image-unknown` (`site` if arc.conf names it), `image-refused` where the image is not for the job's queue or groups, or
  * `limit-exceeded` naming the limit. */
 export function resolveGuestRequest(
   request: GuestRequest,
@@ -290,6 +296,13 @@ function invalid(where: string, line: number, text: string): VmbatchError {
 }
 
 function unknownImage(request: GuestRequest, name: string, allowed: readonly string[]): VmbatchError {
+  if (request.imageOfCe !== undefined && request.image !== undefined)
+    return new VmbatchError({
+      fault: 'site',
+      code: 'image-unknown',
+      message: `the image ${describeFound(name)} is named by arc.conf of ${request.imageOfCe}, not by the job, and this node has: ${allowed.join(', ')}`,
+      hint: `correct image in [custom:vmbatch] of arc.conf on ${request.imageOfCe}, or add the image to the node file`,
+    });
   const place = request.image === undefined ? request.where : `${request.where}:${request.image.line}`;
   return new VmbatchError({
     fault: 'job',

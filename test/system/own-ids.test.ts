@@ -60,7 +60,11 @@ it('what the prologue refuses tells its owner why', async () => {
   } finally {
     writeFileSync(site.arcConf, text);
   }
-  expect(await job.waitForEnd(END_MS)).toMatchObject({ text: expect.stringContaining('nosuch') });
+  expect(await job.waitForEnd(END_MS)).toMatchObject({
+    text: expect.stringMatching(
+      /site fault: the image "?nosuch"? is named by arc\.conf of localhost, not by the job/,
+    ),
+  });
   expect(readFileSync(job.file('errors'), 'utf8')).toContain('nosuch');
 });
 

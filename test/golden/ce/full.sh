@@ -11,6 +11,7 @@
 #PBS -l cput=02:00:00
 #PBS -l walltime=01:00:00
 #PBS -l mem=16000mb
+# The image is named by arc.conf of ce.example.org
 #VMBATCH image=demo vcpus=4 memory=8000MiB
 
 umask 077

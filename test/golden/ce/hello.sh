@@ -10,6 +10,7 @@
 #PBS -l nodes=1:ppn=1
 #PBS -l walltime=00:10:00
 #PBS -l mem=500mb
+# The image is named by arc.conf of ce.example.org
 #VMBATCH image=demo vcpus=1 memory=500MiB
 
 umask 077

@@ -8,6 +8,7 @@
 #PBS -e /srv/arex-samples/session/GxtMDmYwIpAoOSAtDmABFKDmABFKDmABFKDmAFGKDmDBFKDmx1F7Gm.comment
 #PBS -j eo
 #PBS -l nodes=1:ppn=1
+# The image is named by arc.conf of ce.example.org
 #VMBATCH image=demo vcpus=1
 
 umask 077

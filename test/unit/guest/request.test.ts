@@ -11,6 +11,7 @@ const MiB = 1024 ** 2;
 const NOTHING: GuestRequest = {
   where: 'job.SC',
   image: undefined,
+  imageOfCe: undefined,
   vcpus: undefined,
   memoryBytes: undefined,
   scratchBytes: undefined,
@@ -192,6 +193,21 @@ describe('resolveGuestRequest', () => {
       queue: 'vmalice',
       groups: ['grid'],
     });
+
+  it('blames the site for an image that arc.conf names and the node lacks, the job for one of its own', () => {
+    const named = '# The image is named by arc.conf of ce.example.org\n#VMBATCH image=alma9\n';
+    const refusal = (script: string) =>
+      failure(() => resolveGuestRequest(parse(script), config, { ppn: 1, queue: 'q', groups: [] }));
+    expect(refusal(named)).toMatchObject({
+      fault: 'site',
+      code: 'image-unknown',
+      message: expect.stringMatching(
+        /^the image "?alma9"? is named by arc\.conf of ce\.example\.org, not by the job/,
+      ),
+    });
+    expect(refusal('#VMBATCH image=alma9\n')).toMatchObject({ fault: 'job', code: 'image-unknown' });
+    expect(refusal('# The image is named by arc.conf of a b\n#VMBATCH image=alma9\n').fault).toBe('job');
+  });
 
   it('grants the defaults of the default image to a job that asks for nothing', () => {
     expect(resolve('')).toEqual({
