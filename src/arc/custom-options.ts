@@ -98,12 +98,14 @@ export function readCustomOptions(
 ): CustomOptions {
   const all: QueueOptions = {};
   const ofQueues = new Map<string, QueueOptions>();
+  const queueLines = new Map<string, number>();
   let submitPatienceMs: number | undefined;
   for (const [key, options] of block ?? []) {
     const [first, second] = options;
     if (first === undefined) continue;
     if (key === 'queue') {
-      for (const option of options) readQueueLine(option, queues, ofQueues, file, report);
+      for (const option of options)
+        readQueueLine(option, queues, { ofQueues, lines: queueLines }, file, report);
       continue;
     }
     const name = `[custom:vmbatch] ${key}`;
@@ -127,7 +129,7 @@ export function readCustomOptions(
 function readQueueLine(
   { value, line }: Option,
   queues: readonly string[],
-  ofQueues: Map<string, QueueOptions>,
+  { ofQueues, lines }: { ofQueues: Map<string, QueueOptions>; lines: Map<string, number> },
   file: string,
   report: Report,
 ): void {
@@ -139,10 +141,12 @@ function readQueueLine(
     report(refuseOption(file, line, name, queue, allowed));
     return;
   }
-  if (ofQueues.has(queue)) {
-    report(refuseOption(file, line, name, queue, 'one line for each queue'));
+  const earlier = lines.get(queue);
+  if (earlier !== undefined) {
+    report(refuseOption(file, line, name, queue, `one line for each queue (also in line ${earlier})`));
     return;
   }
+  lines.set(queue, line);
   const options: QueueOptions = {};
   ofQueues.set(queue, options);
   const seen = new Set<string>();

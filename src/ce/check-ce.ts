@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { type Check, type CheckResult, runChecks } from '../util/check.ts';
 import { CONFIGURATION_CHECKS } from './check-configuration.ts';
 import { DIRECTORY_CHECKS } from './check-directories.ts';
+import { INFORMATION_CHECKS } from './check-information.ts';
 import { INSTALLATION_CHECKS } from './check-installation.ts';
 import { type CeSite, type CeSiteOptions, openCeSite } from './check-site.ts';
 import { TORQUE_CHECKS } from './check-torque.ts';
@@ -13,6 +14,7 @@ export const CE_CHECKS: readonly Check<CeSite>[] = [
   ...INSTALLATION_CHECKS,
   ...TORQUE_CHECKS,
   ...DIRECTORY_CHECKS,
+  ...INFORMATION_CHECKS,
 ];
 
 /** For all rows together. */

@@ -57,7 +57,9 @@ async function checkControlDirectory(site: CeSite): Promise<Finding> {
     );
   if (!existsSync(join(path, 'processing')))
     return warning(`${path} has no processing/ yet`, 'start A-REX once: it makes the rest');
-  return ok(`${path}: as ARC ${existsSync(join(path, 'jobs')) ? '7' : '6'} has it`);
+  // The mark is there before the first job, jobs/ comes with it.
+  const nested = ['version2', 'jobs'].some((name) => existsSync(join(path, name)));
+  return ok(`${path}: as ARC ${nested ? '7' : '6'} has it`);
 }
 
 async function checkSessionDirectories(site: CeSite): Promise<Finding[]> {

@@ -1,5 +1,5 @@
 // What the checks of a CE look at: the configuration as it is, programs with a deadline, and the eyes of a mapped user.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type ArcConfiguration, parseArcConfiguration } from '../arc/configuration.ts';
 import { type Block, parseBlocks } from '../arc/ini.ts';
@@ -7,9 +7,10 @@ import { decodeBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
 import { type Attributes, describeQueues, describeServer, type QueueDescription } from '../torque/queues.ts';
 import { findAccount } from '../util/account.ts';
-import { errnoOf, type VmbatchError } from '../util/errors.ts';
+import { errnoOf } from '../util/errors.ts';
 import type { Run, RunResult } from '../util/run.ts';
 import { spawnRun } from '../util/spawn-run.ts';
+import { type ConfigurationFiles, readConfigurationFiles } from './check-files.ts';
 
 export interface CeSiteOptions {
   /** `arc.conf` as its admin writes it, or the file that A-REX makes of it. */
@@ -58,17 +59,21 @@ export interface CeSite extends CeSiteOptions {
   system: SystemPaths;
   /** Why the file cannot be read. */
   unreadable: string | undefined;
-  /** The lines of the file, the first at 1. */
+  /** The lines of the file and of what ARC adds to it, the first at 1. */
   lines: readonly string[];
+  /** `FILE:LINE` of one of them. */
+  where: (line: number) => string;
+  /** Files of arc.conf.d, which ARC 7 adds. */
+  added: readonly string[];
   blocks: ReadonlyMap<string, Block>;
   /** With the values that A-REX puts in where the file has none; what is wrong is left out. */
   configuration: ArcConfiguration & { pbsBinPath: string; pbsLogPath: string; controlDirectory: string };
-  /** Everything that is wrong in the file. */
-  problems: readonly VmbatchError[];
+  /** Everything that is wrong in the file, each with its line. */
+  problems: readonly { message: string; line: number }[];
   /** Values of a repeatable option, as text. */
   values: (block: string, key: string) => string[];
-  /** ARC's own folders. */
-  arc: { location: string; data: string };
+  /** ARC's own folders, and which ARC it is; undefined: its validator is not there to tell. */
+  arc: { location: string; data: string; version: 6 | 7 | undefined };
   /** Runs a program with a deadline of seconds. */
   run: Run;
   torque: Torque;
@@ -98,21 +103,32 @@ const MAX_MAPPED = 3;
 export function openCeSite(options: CeSiteOptions, signal: AbortSignal): CeSite {
   const { file, environment } = options;
   const system = { ...SYSTEM, ...options.system };
-  let text = '';
+  const location = environment['ARC_LOCATION'] || '/usr';
+  const version = arcVersion(location);
+  let files: ConfigurationFiles = { text: '', where: (line) => `${file}:${line}`, added: [] };
   let unreadable: string | undefined;
   try {
-    text = readFileSync(file, 'latin1');
+    files = readConfigurationFiles(file, version === 7);
   } catch (error) {
     unreadable = errnoOf(error) ?? String(error);
   }
-  const problems: VmbatchError[] = [];
-  const configuration = parseArcConfiguration(text, file, (problem) => problems.push(problem));
+  const { text } = files;
+  const problems: { message: string; line: number }[] = [];
+  const configuration = parseArcConfiguration(text, file, ({ message }) => {
+    const line = Number(/^:(\d+): /.exec(message.slice(file.length))?.[1] ?? 0);
+    const rest = message.slice(`${file}:${line}`.length);
+    const elsewhere = (_: string, also: string) => `also in ${files.where(Number(also))}`;
+    problems.push({
+      message:
+        line === 0 ? message : `${files.where(line)}${rest.replace(/\balso in line (\d+)/, elsewhere)}`,
+      line,
+    });
+  });
   const blocks = parseBlocks(text, file, () => undefined);
   const values = (block: string, key: string) =>
     (blocks.get(block)?.get(key) ?? [])
       .map(({ value }) => decodeBytes(value))
       .filter((value) => value !== '');
-  const location = environment['ARC_LOCATION'] || '/usr';
   const pbsBinPath = configuration.pbsBinPath ?? ARC_DEFAULTS.pbsBinPath;
   const bounded: Run = (program, args, given = {}) =>
     spawnRun(program, args, { timeoutMs: options.programMs ?? PROGRAM_MS, signal, ...given });
@@ -124,6 +140,8 @@ export function openCeSite(options: CeSiteOptions, signal: AbortSignal): CeSite 
     system,
     unreadable,
     lines: ['', ...text.split('\n')],
+    where: files.where,
+    added: files.added,
     blocks,
     configuration: {
       ...configuration,
@@ -133,7 +151,7 @@ export function openCeSite(options: CeSiteOptions, signal: AbortSignal): CeSite 
     },
     problems,
     values,
-    arc: { location, data: join(location, 'share/arc') },
+    arc: { location, data: join(location, 'share/arc'), version },
     run: bounded,
     torque,
     isRoot,
@@ -142,6 +160,12 @@ export function openCeSite(options: CeSiteOptions, signal: AbortSignal): CeSite 
     server: once(() => describeServer(torque)),
     queues: once(() => describeQueues(torque)),
   };
+}
+
+/** ARC 6 has a validator of its own; ARC 7 has it in arcctl, which 6 has too. */
+function arcVersion(location: string): 6 | 7 | undefined {
+  if (existsSync(join(location, 'lib/arc/arc-config-check'))) return 6;
+  return existsSync(join(location, 'sbin/arcctl')) ? 7 : undefined;
 }
 
 function once<T>(ask: () => Promise<T>): () => Promise<T> {

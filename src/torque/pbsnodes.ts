@@ -23,6 +23,8 @@ export interface TorqueNode {
   /** `uname -a`. */
   uname: string | undefined;
   torqueVersion: string | undefined;
+  /** When the server last heard of it, by the server's clock; seconds since 1970. */
+  reportedAt: number | undefined;
 }
 
 /** All nodes of the server.
@@ -84,6 +86,7 @@ function toNode(text: (name: string) => string | undefined): TorqueNode | string
     totalMemory: parseSize(statusValue(status, 'totmem')),
     uname: statusValue(status, 'uname'),
     torqueVersion: statusValue(status, 'version'),
+    reportedAt: Number.parseInt(statusValue(status, 'rectime') ?? '', 10) || undefined,
   };
 }
 

@@ -199,7 +199,7 @@ describe('parseArcConfiguration', () => {
     ],
     [
       `${BASE}[queue:q]\n[custom:vmbatch]\nqueue=q image=a\nqueue=q images=b\n`,
-      '/run/arex.cfg:6: [custom:vmbatch] queue: found "q", must be one line for each queue',
+      '/run/arex.cfg:6: [custom:vmbatch] queue: found "q", must be one line for each queue (also in line 5)',
     ],
     [
       `${BASE}[queue:q]\n[custom:vmbatch]\nqueue=q demo\n`,

@@ -254,6 +254,6 @@ describe('faults of arc.conf and of the installation', () => {
     ce.edit('arc.conf', 'image=demo', 'image=a b\nimagess=c\nno option');
     ce.edit('arc.conf', 'lrms=vmbatch vmalice', 'lrms=vmbatch a b');
     const lines = (await ce.look('options')).map(({ found }) => /arc\.conf:(\d+)/.exec(found)?.[1]);
-    expect(lines.map(Number).sort((a, b) => a - b)).toEqual([8, 23, 24, 25]);
+    expect(lines.map(Number).sort((a, b) => a - b)).toEqual([8, 27, 28, 29]);
   });
 });

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CE_CHECKS, checkCe } from '../../../src/ce/check-ce.ts';
+import { openCeSite } from '../../../src/ce/check-site.ts';
 import { type FakeCe, fakeCe, isRoot, isWrong, only } from './check-fake-ce.ts';
 
 let ce: FakeCe;
@@ -21,6 +22,44 @@ describe('checkCe', () => {
   it('finds nothing wrong in the file that A-REX makes of arc.conf', async () => {
     const results = await checkCe({ ...ce.options, file: ce.at('run/arex.cfg') });
     expect(results.filter(isWrong)).toEqual([]);
+  });
+
+  it('says what JAliEn would count, and that an old one would find nothing', async () => {
+    const counted = 'JAliEn counts 12 running and 3 waiting jobs of the VO alice (vmalice_alice)';
+    expect(await ce.look('jalien')).toMatchObject([
+      {
+        found: `${counted}; a JAliEn that still looks for ce.example.org:2811 finds nothing and submits nothing`,
+      },
+    ]);
+    ce.edit('ldif', /(ComputingEndpoint:ce\.example\.org):rest/g, '$1:2811');
+    expect(await ce.look('jalien')).toMatchObject([{ found: counted }]);
+    ce.remove('bin/ldapsearch');
+    ce.options.system = { ...ce.options.system, servicePath: ce.at('bin') };
+    expect(await ce.look('jalien')).toMatchObject([
+      { state: 'skipped', found: expect.stringContaining('ldap-utils') },
+    ]);
+  });
+
+  it('knows the layout of ARC 7 before its first job', async () => {
+    expect((await ce.look('control-directory'))[0]?.found).toMatch(/as ARC 6 has it$/);
+    ce.write('control/version2', '');
+    expect((await ce.look('control-directory'))[0]?.found).toMatch(/as ARC 7 has it$/);
+  });
+
+  it("takes files of arc.conf.d in ARC's order, and only those that end in .conf", async () => {
+    ce.remove('arc/lib/arc/arc-config-check');
+    ce.write('arc/sbin/arcctl', '#!/bin/sh\n', 0o755);
+    ce.write('arc.conf.d/b.conf', 'image=nobody-reads-it\n[custom:vmbatch]\nimages=c\n');
+    ce.write('arc.conf.d/a/first.conf', '[queue:third]\n');
+    ce.write('arc.conf.d/a.conf~', '[queue:fourth]\n');
+    ce.write('arc.conf.d/README', '[queue:fifth]\n');
+    const { configuration, added, problems } = openCeSite(ce.options, AbortSignal.timeout(1));
+    expect([configuration.queues, configuration.queue('vmalice').images]).toEqual([
+      ['vmalice', 'third'],
+      ['demo', 'c'],
+    ]);
+    expect(added).toEqual([ce.at('arc.conf.d/b.conf'), ce.at('arc.conf.d/a/first.conf')]);
+    expect(problems).toEqual([]);
   });
 
   it('puts in what A-REX would where arc.conf says nothing', async () => {
@@ -64,7 +103,7 @@ describe('checkCe', () => {
       results
         .filter((result) => isWrong(result) && result.state === 'skipped')
         .map(({ check, found }) => [check, found]),
-    ).toEqual(['queues', 'nodes', 'keep-completed', 'requeue'].map((row) => [row, 'needs server']));
+    ).toEqual(['queues', 'nodes', 'keep-completed', 'requeue', 'clocks'].map((row) => [row, 'needs server']));
   });
 
   it('does not wait for a server that hangs, nor for what its commands have started', async () => {

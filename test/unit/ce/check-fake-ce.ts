@@ -36,6 +36,22 @@ export interface FakeCe {
   destroy: () => void;
 }
 
+const HOST = 'ce.example.org';
+/** What a CE with ARC 7 publishes for JAliEn's search. */
+const LDIF = `dn: GLUE2EndpointID=urn:ogf:ComputingEndpoint:${HOST}:rest:https://${HOST}/arex,o=glue
+GLUE2EndpointID: urn:ogf:ComputingEndpoint:${HOST}:rest:https://${HOST}/arex
+GLUE2EndpointURL: https://${HOST}/arex
+
+dn: GLUE2ShareID=urn:ogf:ComputingShare:${HOST}:vmalice_alice,o=glue
+GLUE2ShareID: urn:ogf:ComputingShare:${HOST}:vmalice_alice
+GLUE2ComputingShareComputingEndpointForeignKey: urn:ogf:ComputingEndpoint:${HOST}:rest:https://${HOST}/arex
+GLUE2ComputingShareRunningJobs: 12
+GLUE2ComputingShareWaitingJobs: 3
+
+dn: GLUE2PolicyID=urn:ogf:MappingPolicy:${HOST}:vmalice_alice,o=glue
+GLUE2MappingPolicyShareForeignKey: urn:ogf:ComputingShare:${HOST}:vmalice_alice
+`;
+
 /** As TORQUE names its log. */
 const today = () => execFileSync('date', ['+%Y%m%d'], { encoding: 'utf8' }).trim();
 
@@ -74,6 +90,8 @@ export function fakeCe(): FakeCe {
   program('bin/node', 'echo v20.19.0');
   for (const name of ['qsub', 'qdel']) program(`bin/${name}`, 'exit 0');
   program('bin/qstat', `case $1 in -B) cat ${at('server')} ;; -Q) cat ${at('queues')} ;; *) exit 2 ;; esac`);
+  program('bin/ldapsearch', `cat ${at('ldif')}`);
+  write('ldif', LDIF);
   program('bin/pbsnodes', `cat ${at('nodes')}`);
   write(
     'server',
@@ -87,7 +105,8 @@ export function fakeCe(): FakeCe {
   );
   write(
     'nodes',
-    '<Data><Node><name>n1</name><state>free</state><np>4</np><properties>vm,big</properties></Node>' +
+    '<Data><Node><name>n1</name><state>free</state><np>4</np><properties>vm,big</properties>' +
+      `<status>opsys=linux,rectime=${Math.floor(Date.now() / 1000) - 20}</status></Node>` +
       '<Node><name>n2</name><state>down</state><np>4</np></Node></Data>\n',
   );
   write(`logs/${today()}`, 'a line\n');
@@ -99,6 +118,8 @@ export function fakeCe(): FakeCe {
   const mountPoint = at('session').replaceAll('-', '\\055');
   write('mounts', `/dev/vda1 / ext4 rw 0 0\nfiles:/grid ${mountPoint} nfs4 rw 0 0\n`);
   write('proc/1/cmdline', '/sbin/init\0');
+  write('run/arex.pid', '42\n');
+  write('proc/42/cmdline', ['/usr/sbin/arched', '-c', at('run/arex.cfg'), ''].join('\0'));
   write('proc/77/cmdline', ['node', '/x/vmbatch', 'scan', '--config', 'c', at('control'), ''].join('\0'));
 
   const arcConf = `[common]
@@ -117,6 +138,10 @@ pbs_log_path=${at('logs')}
 controldir=${at('control')}
 sessiondir=${at('session')}
 pidfile=${at('run/arex.pid')}
+
+[infosys]
+[infosys/ldap]
+[infosys/glue2]
 
 [queue:vmalice]
 pbs_queue_node=vm
