@@ -131,7 +131,7 @@ export interface WaitOptions {
   intervalMs?: number;
   signal: AbortSignal;
   /** Says why there is no sense in waiting on, or undefined while there is. Asked now and then. */
-  givenUp: () => string | undefined;
+  givenUp: () => string | { code: string; message: string; hint: string } | undefined;
 }
 
 const LOOKS_UNTIL_ASKED = 10;
@@ -157,8 +157,14 @@ export async function waitForReport(
     if (reason !== undefined || late)
       throw new VmbatchError({
         fault: 'node',
-        code: reason === undefined ? 'guest-not-ready' : 'guest-died',
-        message: reason ?? `the guest ${awaited.what} within ${(options.deadlineMs / 1000).toFixed(0)} s`,
+        ...(reason === undefined
+          ? {
+              code: 'guest-not-ready',
+              message: `the guest ${awaited.what} within ${(options.deadlineMs / 1000).toFixed(0)} s`,
+            }
+          : typeof reason === 'string'
+            ? { code: 'guest-died', message: reason }
+            : reason),
         jobId: awaited.jobId,
       });
     await sleep(options.intervalMs ?? 50, undefined, { signal: options.signal }).catch(() => undefined);

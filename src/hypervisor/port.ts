@@ -24,6 +24,9 @@ export interface Hypervisor {
   /** The XML of a running domain; undefined if there is none of that name.
    * @throws VmbatchError `node`: hypervisor not reachable */
   describe(name: string): Promise<string | undefined>;
+  /** Whether a domain runs, and if not, why; undefined if there is none of that name.
+   * @throws VmbatchError `node`: hypervisor not reachable */
+  state(name: string): Promise<DomainState | undefined>;
   /** Addresses of a domain's interfaces, as far as the source knows them.
    * @throws VmbatchError `node`: hypervisor not reachable, or no such domain */
   addresses(name: string, source: AddressSource): Promise<GuestAddress[]>;
@@ -34,6 +37,16 @@ export interface Hypervisor {
   agent(name: string, command: object, limitMs: number): Promise<unknown>;
   /** Names of the network filters that the connection knows; none where it has no such thing. */
   filters(): Promise<string[]>;
+}
+
+/** In libvirt's words. */
+export interface DomainState {
+  /** `running`, `paused`, … */
+  state: string;
+  /** `booted`, `I/O error`, … */
+  reason: string;
+  /** `vda: no space`: disks that the hypervisor could not write to. */
+  diskErrors: string[];
 }
 
 /** Where addresses are looked up: the leases of libvirt's own networks, the host's neighbours, the guest agent. */

@@ -86,6 +86,23 @@ export function openVirsh(options: VirshOptions): Hypervisor {
       throw failed(`libvirt does not describe the domain ${name}`, result);
     },
 
+    async state(name) {
+      const result = await virsh(['domstate', name, '--reason']);
+      if (result.exitCode !== 0) {
+        if (NO_SUCH_DOMAIN.test(result.stderr)) return undefined;
+        throw failed(`libvirt does not tell the state of ${name}`, result);
+      }
+      const [, state = '', reason = ''] = /^([a-z ]+?)(?: \((.*)\))?\s*$/m.exec(result.stdout.trim()) ?? [];
+      if (state !== 'paused') return { state, reason, diskErrors: [] };
+      const errors = await virsh(['domblkerror', name]);
+      const lines = errors.exitCode === 0 ? errors.stdout.split('\n') : [];
+      return {
+        state,
+        reason,
+        diskErrors: lines.filter((line) => /^\w+: /.test(line)).map((line) => line.trim()),
+      };
+    },
+
     async addresses(name, source) {
       const result = await virsh(['domifaddr', name, '--full', '--source', source]);
       if (result.exitCode !== 0) throw failed(`libvirt does not tell addresses of ${name}`, result);

@@ -12,6 +12,7 @@ import { mustClaimJob } from './claim.ts';
 import { lastWords } from './console.ts';
 import { keepConsole } from './debug/consoles.ts';
 import { hasFailed, type KeeperProgram, startKeeper } from './debug/kept.ts';
+import { stoppedBecause } from './guest-trouble.ts';
 import { appendHistory } from './history.ts';
 import { mustBeOwn } from './owner/state-owner.ts';
 import {
@@ -87,6 +88,14 @@ async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: numb
     if (why !== undefined) {
       options.tell?.(`vmbatch: ${why} under its job`);
       log.write('warn', `${why} under its job`);
+    }
+    // A guest whose disk is full is stopped: the starter hears nothing of it, and may not ask.
+    const stopped = /^guest-(hangs|lost|unreachable)$/.test(outcome?.code ?? '')
+      ? await stoppedBecause(options.openHypervisor(record.uri), record.domain, state)
+      : undefined;
+    if (stopped !== undefined) {
+      options.tell?.(`vmbatch: ${stopped.message}`);
+      log.write('error', stopped.message, { code: stopped.code, hint: stopped.hint });
     }
     if (await keepGuest(options, paths, record, outcome)) return true;
   }

@@ -246,6 +246,7 @@ export const TARGETS: readonly Target[] = [
       await virsh.describe('x');
       await virsh.addresses('x', 'arp');
       await virsh.filters();
+      await virsh.state('vmbatch-1.server');
       return virsh.agent('x', {}, 100);
     },
   },

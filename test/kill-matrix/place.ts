@@ -97,6 +97,7 @@ function openFolder(directory: string, config: NodeConfig): Hypervisor {
     },
     addresses: async () => [],
     agent: async () => undefined,
+    state: async () => undefined,
     filters: async () => ['clean-traffic'],
   };
 }

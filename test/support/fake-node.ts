@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
-import type { Hypervisor } from '../../src/hypervisor/port.ts';
+import type { DomainState, Hypervisor } from '../../src/hypervisor/port.ts';
 import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
 import { type ReapOptions, type ReapReport, reap } from '../../src/node/reap/reap.ts';
@@ -35,6 +35,8 @@ export interface FakeNode {
   guestBehaviour: 'ready' | 'silent' | 'fails' | 'other-host-key' | 'refused' | 'unreachable';
   /** What the next guest says that its address is. */
   guestAddress: string;
+  /** What the hypervisor says of each domain. */
+  domainState: DomainState;
   /** Called when a domain was just created. */
   onCreate: () => void;
   script(text: string): void;
@@ -98,6 +100,7 @@ ${changes}`;
     },
     list: async () => [...node.domains],
     describe: async (name) => (node.domains.has(name) ? (xmls.get(name) ?? '<domain/>') : undefined),
+    state: async (name) => (node.domains.has(name) ? node.domainState : undefined),
     addresses: async () => [],
     agent: async () => undefined,
     filters: async () => ['clean-traffic'],
@@ -109,6 +112,7 @@ ${changes}`;
     logged,
     guestBehaviour: 'ready',
     guestAddress: '10.0.2.15',
+    domainState: { state: 'running', reason: 'booted', diskErrors: [] },
     onCreate: () => undefined,
     script: (text) => {
       script = text;

@@ -19,6 +19,7 @@ import { checkMounted } from '../../guest/share/mounted.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import { removeUsersFile } from '../../util/as-user.ts';
 import { guestServiceFailure } from '../console.ts';
+import { watchForTrouble } from '../guest-trouble.ts';
 import { writeRecord } from '../record.ts';
 import { endTurn } from '../turn.ts';
 import { whileOthersFare } from './peers.ts';
@@ -110,16 +111,27 @@ async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Pr
 }
 
 async function waitForGuest(job: StartingJob): Promise<ReadyReport> {
+  const over = new AbortController();
+  try {
+    return await waitForWord(job, over.signal);
+  } finally {
+    over.abort();
+  }
+}
+
+/** @param over aborted when the wait is over, however it ended */
+async function waitForWord(job: StartingJob, over: AbortSignal): Promise<ReadyReport> {
   const { record, config, paths, hostKey, jobKey, account, guest, plan, hypervisor } = job;
   const { jobId, nonce } = record;
   const expected = { jobId, nonce, hostKey: hostKey.publicKey };
+  const trouble = watchForTrouble(hypervisor, record.domain, job.state, { signal: over });
   const options: WaitOptions = {
     deadlineMs: Math.min(config.timeouts.readyMs, job.remainingMs()),
     signal: job.signal,
     givenUp: () => {
       if (guest !== undefined && !processRuns(guest)) return 'the guest died while it started';
       const failure = guestServiceFailure(paths.console);
-      return failure && `the guest could not make itself ready: ${failure}`;
+      return failure === undefined ? trouble() : `the guest could not make itself ready: ${failure}`;
     },
   };
   if (config.readyChannel === 'file')

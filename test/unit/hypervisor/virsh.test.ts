@@ -116,6 +116,29 @@ describe('what else virsh is asked', () => {
     });
   });
 
+  it('tells a guest that is stopped, why, and which disk is full', async () => {
+    const state = async (words: string, errors = '') => {
+      const run: Run = async (_file, args) => ({
+        ...ANSWER,
+        stdout: args.includes('domblkerror') ? errors : `${words}\n\n`,
+      });
+      return openVirsh({ uri: 'qemu:///system', timeoutMs: 1_000, run }).state('vmbatch-7.server');
+    };
+    expect(await state('paused (I/O error)', 'vda: no space\nvdb: unspecified error\n')).toEqual({
+      state: 'paused',
+      reason: 'I/O error',
+      diskErrors: ['vda: no space', 'vdb: unspecified error'],
+    });
+    expect(await state('paused (user)', 'No errors found\n')).toEqual({
+      state: 'paused',
+      reason: 'user',
+      diskErrors: [],
+    });
+    expect(await state('running (booted)')).toMatchObject({ state: 'running', reason: 'booted' });
+    expect(await state('shut off (destroyed)')).toMatchObject({ state: 'shut off' });
+    expect(await virsh({ exitCode: 1, stderr: NO_DOMAIN }).hypervisor.state('x')).toBeUndefined();
+  });
+
   it('knows the network filters, and none where the connection has no such thing', async () => {
     const stdout = ` UUID                                   Name
 ------------------------------------------------------------------

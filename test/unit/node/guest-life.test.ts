@@ -138,6 +138,30 @@ describe.runIf(process.getuid?.() === 0)('startGuest and endGuest', () => {
     expect(leftOn(node, JOB)).toEqual([]);
   });
 
+  it.each([
+    [
+      'I/O error',
+      ['vda: no space'],
+      'disk-full',
+      /could not write to its disk \(I\/O error; vda: no space\); .*\d+ MiB free/,
+    ],
+    ['I/O error', [], 'disk-failed', /could not write to its disk \(I\/O error\)/],
+    ['user', [], 'guest-paused', /paused: user/],
+  ])(
+    'do not wait for a guest that the hypervisor has stopped: %s %j',
+    async (reason, diskErrors, code, message) => {
+      node.remove();
+      node = await fakeNode('timeouts: { ready: 60 s }');
+      node.guestBehaviour = 'silent';
+      node.domainState = { state: 'paused', reason, diskErrors };
+      const started = performance.now();
+      await expect(node.start(JOB)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+      expect(performance.now() - started).toBeLessThan(30_000);
+      expect(leftOn(node, JOB)).toEqual([]);
+    },
+    60_000,
+  );
+
   it('let the epilogue win over a start that is under way', async () => {
     node.guestBehaviour = 'silent';
     // The epilogue's mark, made while libvirt was busy.
