@@ -3,11 +3,11 @@ import { VmbatchError } from '../util/errors.ts';
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
 
-/** What TORQUE writes in place of a `<` within a value. */
+/** What some builds of TORQUE write in place of a `<` within a value (`MXMLSetVal` in its source). */
 const SHIFT_OUT = '\x0e';
 
-/** An element's text as it was meant. TORQUE writes all signs but `<` as they are; its entities are resolved all the same, for
- * builds that write some. */
+/** An element's text as it was meant. A TORQUE 6.1 that was watched writes the five signs of XML as entities; by their source
+ * other builds write all but `<` as they are. */
 export function decodeText(text: string): string {
   const signs = text.includes(SHIFT_OUT) ? text.replaceAll(SHIFT_OUT, '<') : text;
   if (!signs.includes('&')) return signs;

@@ -90,6 +90,7 @@ export function hooksContract(batch: () => Batch): void {
         const attributes = await batch().until(id, (found) => Number(found.get('start_count') ?? 0) >= 3);
         expect(attributes.get('exit_status')).toBe('-14');
         expect(attributes.get('Hold_Types')).toBe('n');
+        await batch().until(id, () => batch().records(id).length > 3);
         expect(batch().records(id)).toMatch(/^QSSS+$/);
         expect(
           batch()

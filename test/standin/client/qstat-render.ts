@@ -21,8 +21,16 @@ export function renderFull(title: string, objects: readonly StatusObject[], oneL
     .join('');
 }
 
-/** TORQUE writes values as they are. Only `<` becomes a control character (`MXMLSetVal`), and `qstat -x` never turns it back. */
-const xmlValue = (text: string): string => text.replaceAll('<', '\x0e');
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&apos;',
+};
+
+/** As a real TORQUE 6.1 prints values. Control characters and bytes that are no UTF-8 stay as they are. */
+const xmlValue = (text: string): string => text.replaceAll(/[&<>"']/g, (sign) => ENTITIES[sign] ?? sign);
 
 /** One `<Job>`. What follows the first dot of a name is one element, with all its dots: `task_count.0`. An element for
  * such values stays open until the next name without a dot, whatever the names before their dots (`create_full_job_xml`). */

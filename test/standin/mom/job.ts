@@ -164,7 +164,11 @@ export class MomJob {
     const why = START_FAILURES.get(code) ?? `code ${code}`;
     const text = `job not started, Failure job exec failure, ${why} (see syslog for more information)`;
     this.mom.log('01', 'Job', 'TMomFinalizeJob3', text);
-    this.mom.log('01', 'Job', 'TMOMScanForStarting', `job ${this.id} failed after TMomFinalizeJob3`);
+    // Who notices depends on whether the mom still waits for this start.
+    const waitedFor = Date.now() - this.record.begun < this.place.config.jobStartBlockSeconds * 1000;
+    if (waitedFor)
+      this.mom.log('01', 'Job', 'exec_job_on_ms', `ALERT:  job failed phase 3 start - jobid ${this.id}`);
+    else this.mom.log('01', 'Job', 'TMOMScanForStarting', `job ${this.id} failed after TMomFinalizeJob3`);
     this.mom.log('01', 'Job', 'exec_bail', `bailing on job ${this.id} code ${code}`);
     this.mom.log('08', 'Req', 'send_sisters', `sending ABORT to sisters for job ${this.id}`);
   }

@@ -76,7 +76,7 @@ describe('the tables of the stand-in', () => {
     ];
     expect(renderXml([{ name: '1.vm', attributes }])).toBe(
       '<?xml version="1.0"?>\n<Data><Job><Job_Id>1.vm</Job_Id><resources_used><cput>00:00:00</cput><nodes>1</nodes></resources_used>' +
-        '<submit_args>a\x0eb>c&d</submit_args><req_information><task_count.0>1</task_count.0>' +
+        '<submit_args>a&lt;b&gt;c&amp;d</submit_args><req_information><task_count.0>1</task_count.0>' +
         '<task_usage.0.task.0><cpu_list>0-1</cpu_list><host>vm</host></task_usage.0.task.0></req_information></Job></Data>\n',
     );
   });

@@ -109,12 +109,15 @@ describe('JobElements', () => {
     expect(found).toEqual([1, 2, 3].map((id) => [`${id}.vm`, 'C', `${id}`, '1:ppn=2']));
   });
 
-  it('gives a value back as it was, with the sign that TORQUE puts in place of a <', () => {
+  it.each([
+    ['with entities', 'a&lt;b&gt;c&amp;d&quot;&apos;e'],
+    ['with the sign that some builds put in place of a <', `a\x0eb>c&d"'e`],
+  ])('gives a value back as it was: %s', (_, written) => {
     const found: unknown[] = [];
     const elements = new JobElements((element) => found.push(element.text('submit_args')));
-    elements.add(Buffer.from('<Data><Job><submit_args>a\x0eb>c&d</submit_args></Job></Data>'));
+    elements.add(Buffer.from(`<Data><Job><submit_args>${written}</submit_args></Job></Data>`));
     elements.end();
-    expect(found).toEqual(['a<b>c&d']);
+    expect(found).toEqual([`a<b>c&d"'e`]);
   });
 
   it.each([
