@@ -7,6 +7,7 @@ import {
   CONTEXTUALISATIONS,
   HYPERVISOR_TYPES,
   type ImageConfig,
+  KEY_TYPES,
   type NodeConfig,
 } from '../config/node-config.ts';
 import { imageFiles } from '../guest/catalogue/chain.ts';
@@ -52,6 +53,11 @@ export async function main(argv: string[]): Promise<number> {
     .addOption(
       new Option('--contextualisation <KIND>', 'who in the guest reads the context disk').choices([
         ...CONTEXTUALISATIONS,
+      ]),
+    )
+    .addOption(
+      new Option('--ssh-keys <KIND>', 'kind of the keys for SSH that its server knows').choices([
+        ...KEY_TYPES,
       ]),
     )
     .addOption(
@@ -159,6 +165,7 @@ interface AddOptions {
   path: string;
   format?: string;
   contextualisation?: string;
+  sshKeys?: string;
   hypervisors?: string[];
   kernel?: string;
   initrd?: string;
@@ -185,6 +192,7 @@ async function entryOf(name: string, options: AddOptions): Promise<ImageEntry> {
     ['backing', await backingOf(name, state, path, options)],
     ['signed', options.signed],
     ['contextualisation', options.contextualisation],
+    ['ssh_keys', options.sshKeys],
     ['hypervisors', options.hypervisors],
     ['vcpus', limitsOf('--vcpus', options.vcpus, Number)],
     ['memory', limitsOf('--memory', options.memory, String)],

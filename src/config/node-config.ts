@@ -19,6 +19,9 @@ type HypervisorType = (typeof HYPERVISOR_TYPES)[number];
  * made), CernVM's start-up scripts, or cloud-init; the latter two start our guest service from the disk. */
 export const CONTEXTUALISATIONS = ['prepared', 'cernvm', 'cloud-init'] as const;
 export type Contextualisation = (typeof CONTEXTUALISATIONS)[number];
+/** Kinds of keys for SSH between node and guest. */
+export const KEY_TYPES = ['ed25519', 'ecdsa', 'rsa'] as const;
+export type KeyType = (typeof KEY_TYPES)[number];
 
 export interface ImageConfig {
   name: string;
@@ -32,6 +35,8 @@ export interface ImageConfig {
   /** Whether `image verify` demands the signature that CernVM images carry. */
   signed: boolean;
   contextualisation: Contextualisation;
+  /** What kind of keys the SSH server of the image knows. */
+  sshKeys: KeyType;
   /** Domain types that the image boots with. */
   hypervisors: HypervisorType[];
   boot: ImageBoot;

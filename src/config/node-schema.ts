@@ -7,6 +7,7 @@ import {
   HYPERVISOR_TYPES,
   type ImageBoot,
   type ImageConfig,
+  KEY_TYPES,
   type NodeConfig,
 } from './node-config.ts';
 import { mountSchema, networkSchema, toMountConfig, toNetworkConfig } from './node-network-schema.ts';
@@ -22,7 +23,6 @@ import {
   hostOrAddress,
   loadLimit,
   oneOf,
-  QUEUE_NAME,
   queueName,
   repositoryName,
   size,
@@ -84,6 +84,7 @@ const imageSchema = z.strictObject({
   backing: z.array(z.strictObject({ path: absolutePath(), sha256: sha256() })).optional(),
   signed: flag().prefault(BUILT_IN_DEFAULTS['images.*.signed']),
   contextualisation: oneOf(...CONTEXTUALISATIONS).prefault(BUILT_IN_DEFAULTS['images.*.contextualisation']),
+  ssh_keys: oneOf(...KEY_TYPES).optional(),
   hypervisors: z
     .array(oneOf(...HYPERVISOR_TYPES))
     .min(1)
@@ -106,7 +107,12 @@ const imageSchema = z.strictObject({
   disk: size(0).prefault(BUILT_IN_DEFAULTS['images.*.disk']),
   queues: z.array(queueName()).min(1).optional(),
   groups: z
-    .array(text('a group name of 1 to 64 of A-Z a-z 0-9 . _ -', (found) => QUEUE_NAME.test(found)))
+    .array(
+      text(
+        'the name of a group',
+        (found) => found !== '' && !/[:,]/.test(found) && !hasControlCharacters(found),
+      ),
+    )
     .min(1)
     .optional(),
 });
@@ -265,12 +271,14 @@ function unwrap(schema: unknown): unknown {
 
 function toNodeConfig(file: z.output<typeof nodeFile>): NodeConfig {
   const images = new Map<string, ImageConfig>();
-  for (const [name, { memory, disk, sha256, backing, queues, groups, ...rest }] of Object.entries(
+  for (const [name, { memory, disk, sha256, backing, queues, groups, ssh_keys, ...rest }] of Object.entries(
     file.images,
   ))
     images.set(name, {
       name,
       ...rest,
+      // The SSH server of CernVM 3 knows no ed25519, and every one knows RSA.
+      sshKeys: ssh_keys ?? (rest.contextualisation === 'cernvm' ? 'rsa' : 'ed25519'),
       sha256: sha256?.toLowerCase(),
       backing: backing?.map((file) => ({ path: file.path, sha256: file.sha256.toLowerCase() })),
       queues,

@@ -123,7 +123,7 @@ export function flag() {
   return value((found) => (typeof found === 'boolean' ? found : new Refusal('true or false')));
 }
 
-export const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export function queueName() {
   return text('a queue name of 1 to 64 of A-Z a-z 0-9 . _ -', (found) => QUEUE_NAME.test(found));
 }

@@ -1,5 +1,5 @@
 // What is on the context disk of a guest: one set of files for every reader.
-import type { Contextualisation } from '../config/node-config.ts';
+import type { Contextualisation, KeyType } from '../config/node-config.ts';
 import { renderTemplate } from '../util/template.ts';
 import { type GuestContext, kernelHostname, renderContextScript } from './guest-context.ts';
 import type { IsoFile } from './iso9660/tree.ts';
@@ -9,6 +9,8 @@ import { buildUserData, type UserDataRequest } from './user-data.ts';
 /** What the node and its admin add to what is known of the job. */
 export interface ContextSite {
   kind: Contextualisation;
+  /** What the SSH server of the image knows; absent: ed25519. */
+  keyType?: KeyType;
   cvmfs: UserDataRequest['cvmfs'];
   siteParts: UserDataRequest['siteParts'];
   /** The site's scripts, where it has them. */
@@ -28,6 +30,7 @@ export function userDataOf(context: GuestContext, site: ContextSite): string {
   return buildUserData({
     hostname: kernelHostname(context.hostname),
     timeZone: context.extras?.timeZone,
+    keyType: site.keyType ?? 'ed25519',
     nonce: context.nonce,
     repositories: context.repositories,
     cvmfs: site.cvmfs,

@@ -8,6 +8,7 @@
 // - amiconfig drops everything before the first line that begins with a [section]; from there on it takes every line that looks
 //   like an option (`name: value`, `name = value`), MIME headers and boundaries too. So its part is the last, the one of µCernVM
 //   (whose marks are sections to it) the last but one, and the boundary has neither a colon nor an equals sign.
+import type { KeyType } from '../config/node-config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';
@@ -36,6 +37,8 @@ export interface UserDataPart {
 export interface UserDataRequest extends CernvmSettings {
   hostname: string;
   timeZone: string | undefined;
+  /** The quickest kind of key that the image's SSH server knows. */
+  keyType: KeyType;
   /** Of this start of the job; a word. */
   nonce: string;
   /** In the order in which they are to be taken. */

@@ -1,5 +1,5 @@
 // One SSH connection to a guest: the job's key, the pinned host key, commands with their streams.
-import ssh2, { type ClientChannel } from 'ssh2';
+import ssh2, { type ClientChannel, type ServerHostKeyAlgorithm } from 'ssh2';
 import { VmbatchError } from '../util/errors.ts';
 
 /** The first carries a job's output twice as fast as ssh2's own choice; every guest has one of them. */
@@ -16,7 +16,7 @@ export interface ConnectionOptions {
   port: number;
   user: string;
   privateKey: string;
-  /** `ssh-ed25519 BASE64`: the only host key that is accepted. */
+  /** Such as `ssh-ed25519 BASE64`: the only host key that is accepted. */
   hostKey: string;
   timeoutMs: number;
   /** Milliseconds without any sign of life after which the connection counts as broken. */
@@ -52,6 +52,12 @@ export class ConnectionLost extends Error {
 
 /** Questions without an answer after which ssh2 gives a connection up; the next one is not asked any more. */
 const UNANSWERED = 3;
+
+/** RSA keys sign in several ways, of which an old server knows the last only. */
+function hostKeyAlgorithms(hostKey: string): ServerHostKeyAlgorithm[] {
+  const type = hostKey.split(' ')[0] as ServerHostKeyAlgorithm;
+  return type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256', 'ssh-rsa'] : [type];
+}
 
 /** Connects once.
  * @throws VmbatchError `host-key-mismatch` (never try again) or `guest-unreachable` (the caller may). */
@@ -119,7 +125,7 @@ export function connect(options: ConnectionOptions): Promise<Connection> {
       readyTimeout: options.timeoutMs,
       keepaliveInterval: Math.max(100, Math.floor(options.heartbeatMs / (UNANSWERED + 1))),
       keepaliveCountMax: UNANSWERED,
-      algorithms: { serverHostKey: ['ssh-ed25519'], cipher: [...CIPHERS] },
+      algorithms: { serverHostKey: hostKeyAlgorithms(options.hostKey), cipher: [...CIPHERS] },
       hostVerifier: (key: Buffer) => {
         mismatch = !key.equals(expected);
         return !mismatch;

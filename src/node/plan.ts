@@ -1,6 +1,6 @@
 // What a job gets on this node, all of it: the network, the context of the guest, its domain. Pure: the prologue acts on it,
 // `vmbatch context build` and `vmbatch domain show` print it.
-import type { NodeConfig, PoolEntry } from '../config/node-config.ts';
+import type { ImageConfig, NodeConfig, PoolEntry } from '../config/node-config.ts';
 import type { ContextSite } from '../context/disk-files.ts';
 import { guestAccount } from '../context/guest-account.ts';
 import type { GuestContext, GuestExtras } from '../context/guest-context.ts';
@@ -160,9 +160,14 @@ function planDomain(
 /** What of the node's configuration goes into the context disk beside the plan. */
 export function siteOf(
   config: NodeConfig,
-  kind: ContextSite['kind'],
+  { contextualisation, sshKeys }: Pick<ImageConfig, 'contextualisation' | 'sshKeys'>,
   loaded: Pick<ContextSite, 'siteParts' | 'scripts' | 'service'>,
 ): ContextSite {
   const { proxy, server, tag, organisation } = config.cvmfs;
-  return { kind, cvmfs: { proxy, server, tag, organisation }, ...loaded };
+  return {
+    kind: contextualisation,
+    keyType: sshKeys,
+    cvmfs: { proxy, server, tag, organisation },
+    ...loaded,
+  };
 }

@@ -110,8 +110,8 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
       console: paths.console,
     },
     readyFile: `${config.readyDirectory}/${shareName(jobId)}.${nonce}`,
-    jobKey: options.keys ? generateKeyPair() : placeholder,
-    hostKey: options.keys ? generateKeyPair() : placeholder,
+    jobKey: options.keys ? generateKeyPair(request.image.sshKeys) : placeholder,
+    hostKey: options.keys ? generateKeyPair(request.image.sshKeys) : placeholder,
     facts: {
       type,
       // As on a node with libvirt's own filters installed; asking it is not for everybody to do.
@@ -129,7 +129,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
     config,
     plan: shown,
     request,
-    files: contextFiles(shown.context, siteOf(config, image.contextualisation, loaded)),
+    files: contextFiles(shown.context, siteOf(config, image, loaded)),
     domainXml: renderDomainXml(plan.domain, await siteDomainTemplate(config, plan.domain.type)),
   };
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../config/node.ts';
+import type { ImageConfig } from '../config/node-config.ts';
 import { refuseRoot } from '../context/guest-account.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
@@ -116,8 +117,8 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
       record,
       account,
       request,
-      jobKey: generateKeyPair(),
-      hostKey: generateKeyPair(),
+      jobKey: generateKeyPair(image.sshKeys),
+      hostKey: generateKeyPair(image.sshKeys),
       wallSeconds: options.wallSeconds,
       guard,
       role,
@@ -219,16 +220,20 @@ function decideRequest(
     groups: [account.group, ...account.groups.map(({ name }) => name)],
   });
   options.onImage?.(request.imageName);
-  const role = decideRole(options, script);
+  const role = decideRole(options, script, request.image);
   checkTemplateImage(request.imageName, request.image.path, request.image.format);
   resolveBacking(config.state, request.image);
   refuseRoot(account);
   return { request, role };
 }
 
-function decideRole({ config, hook, peers }: PrologueOptions, script: string): PeerRole | undefined {
+function decideRole(
+  { config, hook, peers }: PrologueOptions,
+  script: string,
+  { sshKeys }: ImageConfig,
+): PeerRole | undefined {
   if (peers === undefined) return undefined;
-  const key = generateKeyPair();
+  const key = generateKeyPair(sshKeys);
   if ('rank' in peers) return { ...peers, nodes: { names: [], slots: [] }, key };
   const nodes = nodesOf(peers.nodeFile);
   const count = nodes.names.length;

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { EventEmitter } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import ssh2 from 'ssh2';
+import type { KeyType } from '../../src/config/node-config.ts';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
 
 export interface TestServer {
@@ -18,10 +19,11 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-/** @param shell the user's: what it does not run, does not run. Default: /bin/sh. */
-export async function startSshServer(shell = '/bin/sh'): Promise<TestServer> {
-  const host = generateKeyPair();
-  const userKey = generateKeyPair();
+/** @param shell the user's: what it does not run, does not run. Default: /bin/sh.
+ * @param keys kind of its keys */
+export async function startSshServer(shell = '/bin/sh', keys: KeyType = 'ed25519'): Promise<TestServer> {
+  const host = generateKeyPair(keys);
+  const userKey = generateKeyPair(keys);
   const clients = new Set<ssh2.Connection>();
   const sockets = new Set<Socket>();
   const children: ChildProcess[] = [];

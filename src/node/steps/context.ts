@@ -22,7 +22,7 @@ export const context: Step = {
       vcpus,
       memoryBytes,
     });
-    const files = contextFiles(plan.context, siteOf(config, image.contextualisation, loaded));
+    const files = contextFiles(plan.context, siteOf(config, image, loaded));
     const iso = buildIso(files, { volumeLabel: 'cidata', modified: new Date(now) });
     writeFileAtomic(paths.contextIso, iso, 0o600);
   },

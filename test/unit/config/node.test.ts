@@ -73,6 +73,7 @@ describe('loadNodeConfig', () => {
       sha256: undefined,
       signed: false,
       contextualisation: 'prepared',
+      sshKeys: 'ed25519',
       hypervisors: ['kvm', 'qemu'],
       boot: {
         type: 'kernel',

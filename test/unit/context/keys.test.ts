@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
+import { KEY_TYPES } from '../../../src/config/node-config.ts';
 import { encodeKeyPair, generateKeyPair, publicPoint } from '../../../src/context/keys.ts';
+import { connect, outputOf } from '../../../src/guest/connection.ts';
+import { startSshServer } from '../../support/ssh-server.ts';
 
 describe('generateKeyPair', () => {
   it('makes private keys that OpenSSH reads, with the public key that goes with them', () => {
@@ -21,6 +24,42 @@ describe('generateKeyPair', () => {
 
   it('is different each time', () => {
     expect(generateKeyPair().publicKey).not.toBe(generateKeyPair().publicKey);
+  });
+});
+
+describe.each(KEY_TYPES)('a pair of the kind %s', (type) => {
+  it('is read by OpenSSH and by dropbear, with the public key that goes with it', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vmbatch-keys-'));
+    try {
+      const pair = generateKeyPair(type);
+      const key = join(folder, 'key');
+      writeFileSync(key, pair.privateKey, { mode: 0o600 });
+      const options = { encoding: 'utf8' as const, stdio: 'pipe' as const };
+      expect(execFileSync('ssh-keygen', ['-y', '-f', key], options).trim()).toBe(pair.publicKey);
+      execFileSync('dropbearconvert', ['openssh', 'dropbear', key, `${key}.db`], options);
+      const said = execFileSync('dropbearkey', ['-y', '-f', `${key}.db`], options);
+      expect(said).toContain(`${pair.publicKey} `);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('lets the node into a guest that knows no other, and tells that guest from others', async () => {
+    const server = await startSshServer('/bin/sh', type);
+    try {
+      const options = {
+        ...{ host: '127.0.0.1', port: server.port, user: 'u', privateKey: server.userKey.privateKey },
+        ...{ hostKey: server.hostKey, timeoutMs: 10_000, heartbeatMs: 10_000 },
+      };
+      const session = await connect(options);
+      const { output } = await outputOf(await session.exec('echo here'));
+      expect(output).toBe('here\n');
+      session.close();
+      const other = { ...options, hostKey: generateKeyPair(type).publicKey };
+      await expect(connect(other)).rejects.toMatchObject({ code: 'host-key-mismatch' });
+    } finally {
+      await server.close();
+    }
   });
 });
 
