@@ -15,7 +15,7 @@ const DEADLINE_MS = 15_000;
 
 /** The files of one account. */
 export interface UserFiles {
-  /** Carries out operations as the account, in order.
+  /** Carries out operations as the account, in order; where one hangs, some before it twice.
    * @returns their results. If there are fewer results than operations, the first one without a result hangs, and those after it
    * were not tried.
    * @throws VmbatchError `as-user-denied`, `as-user-ended` if there is no helper, or it was ended: some operations may have been carried out */
@@ -48,6 +48,19 @@ export function openUserFiles(account: Account, options: UserFilesOptions = {}):
     helper = undefined;
   };
 
+  /** Results come several at a time: which operation it is that hangs shows when each is asked for alone. */
+  const oneByOne = async (
+    operations: readonly FileOperation[],
+    results: FileResult[],
+  ): Promise<FileResult[]> => {
+    for (const operation of operations.slice(results.length)) {
+      const [result] = await attempt([operation]);
+      if (result === undefined) break;
+      results.push(result);
+    }
+    return results;
+  };
+
   const attempt = async (operations: readonly FileOperation[]): Promise<FileResult[]> => {
     clearTimeout(idle);
     for (;;) {
@@ -60,7 +73,7 @@ export function openUserFiles(account: Account, options: UserFilesOptions = {}):
       }
       const { said, reason } = helper;
       letGo();
-      if (end === 'hung') return results;
+      if (end === 'hung') return operations.length > 1 ? oneByOne(operations, results) : results;
       // Somebody may have ended it while it waited; and a first start may teach us what this system's setpriv takes.
       if (results.length === 0 && (!isNew || learnFrom(said, account))) continue;
       throw new VmbatchError({

@@ -200,16 +200,42 @@ describe('the helper', () => {
     expect(await files.perform([read('x')])).toEqual([{ ok: true, found: false }]);
   });
 
-  it('that hangs costs no more than the deadline, and the operations before it are known', async () => {
+  it('that hangs is ended at the deadline, and another one goes on', async () => {
     const theirs = openUserFiles(USER, { deadlineMs: 1_000 });
     await theirs.perform([read('x')]);
     const [pid = 0] = helpers();
     process.kill(pid, 'SIGSTOP');
-    expect(await theirs.perform([read('x'), read('y')])).toEqual([]);
+    expect(await theirs.perform([read('x')])).toEqual([]);
     await until(() => helpers().length === 0);
-    expect(await theirs.perform([read('x')])).toEqual([{ ok: true, found: false }]);
+    const absent = { ok: true, found: false };
+    expect(await theirs.perform([read('x')])).toEqual([absent]);
+    for (const next of helpers()) process.kill(next, 'SIGSTOP');
+    expect(await theirs.perform([read('x'), read('y')])).toEqual([absent, absent]);
     theirs.close();
   });
+
+  it.runIf(ROOT)(
+    'that hangs in the midst of many operations: those before it are known, those after it left out',
+    async () => {
+      mkdirSync(at('hung'));
+      const program = join(import.meta.dirname, '../../support/hung-share.py');
+      const server = spawn('python3', [program, at('hung')], { stdio: ['pipe', 'pipe', 'inherit'] });
+      await new Promise((resolve) => server.stdout?.once('data', resolve));
+      put('log', '');
+      const theirs = openUserFiles(USER, { deadlineMs: 500 });
+      const append = { do: 'append', path: at('log'), data: 'x', unlessHas: 'x' } as const;
+      const results = await theirs.perform([append, read('log'), read('hung/1'), append, read('log')]);
+      expect(results).toEqual([
+        { ok: true, found: true },
+        { ok: true, found: true, data: 'x' },
+      ]);
+      theirs.close();
+      const over = new Promise((resolve) => server.once('exit', resolve));
+      server.stdin?.end();
+      await over;
+      expect(readFileSync(at('log'), 'utf8')).toBe('x');
+    },
+  );
 
   it('whose Node cannot be started says so with the reason', async () => {
     const { execPath } = process;
