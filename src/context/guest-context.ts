@@ -130,6 +130,13 @@ function networkMode(context: GuestContext, kind: Contextualisation): string {
   return context.network.addressing;
 }
 
+/** The account by which the node comes into a guest: the job's user under a second name, with a shell and a home that are not
+ * the user's. What a user's own shell does when an SSH server starts it is up to that user.
+ * @param user the job's, which must not be the same */
+export function loginOf(user: string): string {
+  return user === 'vmbatch-job' ? 'vmbatch-login' : 'vmbatch-job';
+}
+
 /** context.sh: sourced by a root shell in the guest, so every value is one quoted word. Source of the file's
  * name and of how it is found: the start-up scripts of CernVM (OpenNebula's convention). */
 export function renderContextScript(
@@ -150,6 +157,7 @@ export function renderContextScript(
     ['VMBATCH_GROUPS', user.groups.map((group) => `${group.name}:${group.gid}`).join(' ')],
     ['VMBATCH_HOME', user.home],
     ['VMBATCH_SHELL', user.shell],
+    ['VMBATCH_LOGIN', loginOf(user.name)],
     ['VMBATCH_NET', networkMode(context, kind)],
     ['VMBATCH_MAC', network.mac ?? ''],
   ];

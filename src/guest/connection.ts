@@ -15,6 +15,8 @@ export interface ConnectionOptions {
   host: string;
   port: number;
   user: string;
+  /** The account to try where the guest knows none of that name: images made ready by an older version. */
+  otherUser?: string | undefined;
   privateKey: string;
   /** Such as `ssh-ed25519 BASE64`: the only host key that is accepted. */
   hostKey: string;
@@ -61,7 +63,23 @@ function hostKeyAlgorithms(hostKey: string): ServerHostKeyAlgorithm[] {
 
 /** Connects once.
  * @throws VmbatchError `host-key-mismatch` (never try again) or `guest-unreachable` (the caller may). */
-export function connect(options: ConnectionOptions): Promise<Connection> {
+export async function connect(options: ConnectionOptions): Promise<Connection> {
+  const { otherUser } = options;
+  try {
+    return await connectAs(options);
+  } catch (error) {
+    if (otherUser === undefined || !isRefusedLogin(error)) throw error;
+    return await connectAs({ ...options, user: otherUser });
+  }
+}
+
+/** Whether the SSH server answered, and then let the account not in. */
+function isRefusedLogin(error: unknown): boolean {
+  const cause = error instanceof VmbatchError ? error.cause : undefined;
+  return cause instanceof Error && 'level' in cause && cause.level === 'client-authentication';
+}
+
+function connectAs(options: ConnectionOptions): Promise<Connection> {
   const expected = Buffer.from(options.hostKey.split(' ')[1] ?? '', 'base64');
   const where = `${options.host} port ${options.port}`;
   return new Promise((resolve, reject) => {

@@ -11,7 +11,10 @@ const SESSION = z.object({
   jobId: z.string(),
   host: z.string(),
   port: z.int(),
+  /** The job's, with the shell and the home that are its own. */
   user: z.string(),
+  /** The account by which the starter comes in. Absent: by the user's own, as an older version has it. */
+  login: z.string().optional(),
   privateKey: z.string(),
   /** The only host key that is accepted. */
   hostKey: z.string(),

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
+import type { ConnectionOptions } from '../guest/connection.ts';
 import { JobSession } from '../guest/job-session.ts';
 import { type WaitOptions, waitForReadyFile, waitForReport } from '../guest/ready.ts';
 import { askBySsh } from '../guest/ready-channels.ts';
@@ -62,15 +63,7 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     const seen = guest !== undefined && processRuns(guest);
     const { host, bootId } = await awaitGuest(known, () => !seen || processRuns(guest), over.signal);
     session = new JobSession({
-      connection: {
-        host,
-        port: known.port,
-        user: known.user,
-        privateKey: known.privateKey,
-        hostKey: known.hostKey,
-        heartbeatMs: known.heartbeatMs,
-        timeoutMs: 20_000,
-      },
+      connection: { ...connectionOf(known, 20_000), host },
       launch: {
         // The user's shell reads it as part of a command line: an array job's brackets mean something there.
         directory: `/var/tmp/vmbatch-${options.jobId.replace(/[^A-Za-z0-9.-]/g, '-')}`,
@@ -115,6 +108,11 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
   }
 }
 
+function connectionOf(session: Session, timeoutMs: number): ConnectionOptions {
+  const { host, port, user, login, privateKey, hostKey, heartbeatMs } = session;
+  return { host, port, user: login ?? user, otherUser: user, privateKey, hostKey, heartbeatMs, timeoutMs };
+}
+
 function deleted(jobId: string): VmbatchError {
   const message = `job ${jobId} was deleted while its guest was being started`;
   return new VmbatchError({ fault: 'job', code: 'job-deleted', message, jobId });
@@ -135,7 +133,7 @@ async function awaitGuest(
     givenUp: () => (guestLives() ? undefined : 'the guest died while it started'),
   };
   if (awaited.readyFile === undefined) {
-    const connection = { ...known, timeoutMs: 5_000 };
+    const connection = connectionOf(known, 5_000);
     const { bootId } = await waitForReport(
       () => askBySsh(async () => connection, expected),
       { what: 'did not answer over SSH that it is ready', jobId },

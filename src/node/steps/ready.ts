@@ -1,6 +1,7 @@
 // The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
 import { statSync } from 'node:fs';
 import { networkInterfaces, hostname as nodeName } from 'node:os';
+import { loginOf } from '../../context/guest-context.ts';
 import { discoverAddress } from '../../guest/network/discover.ts';
 import { checkReportedAddress } from '../../guest/network/plan.ts';
 import { answerCall, guestNodeFile, waitForAnswers } from '../../guest/peers.ts';
@@ -161,7 +162,8 @@ async function waitForWord(job: StartingJob, over: AbortSignal): Promise<ReadyRe
     return {
       host,
       port: plan?.network.port ?? 22,
-      user: plan?.context.user.name ?? account.name,
+      user: loginOf(plan?.context.user.name ?? account.name),
+      otherUser: plan?.context.user.name ?? account.name,
       privateKey: jobKey.privateKey,
       hostKey: hostKey.publicKey,
       timeoutMs: 5_000,
@@ -190,6 +192,7 @@ export const session: Step = {
         host: plan?.network.host ?? record.address ?? '',
         port: plan?.network.port ?? 22,
         user: plan?.context.user.name ?? account.name,
+        login: loginOf(plan?.context.user.name ?? account.name),
         privateKey: jobKey.privateKey,
         hostKey: hostKey.publicKey,
         loginShell: account.shell,

@@ -108,6 +108,7 @@ describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) =
       shell(
         `ETC=$1 VMBATCH_USER=pilot VMBATCH_UID=14301 VMBATCH_GROUP=alice VMBATCH_GID=14300
          VMBATCH_GROUPS='users:100 prod:901 alice:14300' VMBATCH_HOME=/shared/pilot VMBATCH_SHELL=/bin/sh
+         VMBATCH_LOGIN=vmbatch-job LOGIN_HOMES=$1/login
          VMBATCH_MOUNTS='nfs4 server:/x /shared hard' sshd=dropbear
          log() { :; }
          home_is_shared
@@ -115,10 +116,16 @@ describe.each(SHELLS)('the guest service under %s', (_name, program, ...first) =
         directory,
       );
     make();
-    const passwd = 'pilot:x:14301:14300::/var/lib/vmbatch/login/pilot:/bin/sh\nroot:x:0:0::/root:/bin/sh\n';
-    const group = 'alice:x:14300:\nprod:x:901:pilot\nusers:x:100:anna,bert,pilot\nroot:x:0:\n';
+    const passwd = `pilot:x:14301:14300::${directory}/login/pilot:/bin/sh
+vmbatch-job:x:14301:14300::${directory}/login/vmbatch-job:/bin/sh
+root:x:0:0::/root:/bin/sh
+`;
+    const group =
+      'alice:x:14300:\nprod:x:901:pilot,vmbatch-job\nusers:x:100:anna,bert,pilot,vmbatch-job\nroot:x:0:\n';
     expect([get('passwd'), get('group'), get('shells')]).toEqual([passwd, group, '/bin/sh\n']);
-    expect(get('shadow')).toBe('pilot:*:19000:0:99999:7:::\nroot:*:1::::::\n');
+    expect(get('shadow')).toBe(
+      'pilot:*:19000:0:99999:7:::\nvmbatch-job:*:19000:0:99999:7:::\nroot:*:1::::::\n',
+    );
     make();
     expect([get('passwd'), get('group').split('\n').sort()]).toEqual([passwd, group.split('\n').sort()]);
   });
