@@ -98,14 +98,16 @@ const vendorEntries = {
 const SSH_WINDOW = 'const MAX_WINDOW = 2 * 1024 * 1024;';
 
 /** What a channel of ssh2 lets the other side send before it must wait: with its 2 MiB a job's output spends a third of its time
- * waiting (`npm run bench -- --only session`). There is no option for it. */
+ * waiting (`npm run bench -- --only session`). There is no option for it. The job starter has it smaller where TORQUE bounds our
+ * memory: what comes faster than it is taken waits in it. */
 const sshWindow = {
   name: 'ssh-window',
   setup(builder) {
     builder.onLoad({ filter: /\/ssh2\/lib\/Channel\.js$/ }, ({ path }) => {
       const source = readFileSync(path, 'utf8');
       if (!source.includes(SSH_WINDOW)) throw new Error(`${path}: no "${SSH_WINDOW}" to be made larger`);
-      return { contents: source.replace(SSH_WINDOW, 'const MAX_WINDOW = 16 * 1024 * 1024;') };
+      const window = 'Number(process.env.VMBATCH_SSH_WINDOW) || 16 * 1024 * 1024';
+      return { contents: source.replace(SSH_WINDOW, `const MAX_WINDOW = ${window};`) };
     });
   },
 };

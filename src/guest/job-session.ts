@@ -322,10 +322,10 @@ function notStarted(exitCode: number, said: string): VmbatchError {
   return new VmbatchError({
     fault: 'node',
     code: 'job-not-started',
-    message: `the guest did not take the job: the user's shell there ended with exit code ${exitCode} and ${
+    message: `the guest did not take the job: sh there ended with exit code ${exitCode} and ${
       last ? `said: ${last}` : 'said nothing'
     }`,
-    hint: "is the guest's disk full, does it have sh, base64, mkfifo, setsid, tail and wc, and does the user's shell there run commands?",
+    hint: "is the guest's disk full, and does it have sh, base64, env, mkfifo, setsid, tail and wc?",
   });
 }
 

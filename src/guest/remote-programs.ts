@@ -1,5 +1,5 @@
 // The few lines of shell that run a job in a guest. They are sent over SSH, so a guest needs nothing of ours:
-// a POSIX shell, base64, mkfifo, setsid, tail and wc are in every image.
+// a POSIX shell, base64, env, mkfifo, setsid, tail and wc are in every image.
 //
 // Everything of a job is in one folder in the guest: `out` and `err` (its output), `alive` (a FIFO that stays
 // open for writing as long as the job is watched over), `pid` and, at the end, `exit`: code and both sizes.
@@ -7,6 +7,7 @@
 // The job does not hang on the connection: who has lost it reads on from where it was.
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';
+import type { Limit } from './limits.ts';
 
 /** The signals that are handed on from the job starter to the job. */
 export const JOB_SIGNALS = ['TERM', 'INT', 'HUP', 'USR1', 'USR2'] as const;
@@ -25,6 +26,8 @@ export interface LaunchOptions {
   /** Content of the mom's node file, if there is one. */
   nodeFile: Uint8Array | undefined;
   umask: number;
+  /** The node's, which the guest's may not stay below. */
+  limits: readonly Limit[];
   /** Instead of one that runs no commands (`nologin`, `false`), the guest's bash or sh is taken. */
   shell: string;
   /** As a login shell, which is how the mom starts the user's own. */
@@ -38,6 +41,12 @@ export function launchProgram(options: LaunchOptions): string {
     Buffer.from(data)
       .toString('base64')
       .replace(/(.{76})/g, '$1\n');
+  const environment = {
+    // What sh has without being told.
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    ...options.environment,
+    ...(options.nodeFile === undefined ? {} : { PBS_NODEFILE: `${options.directory}/nodes` }),
+  };
   return renderTemplate(
     'job-launch.sh',
     {
@@ -45,7 +54,8 @@ export function launchProgram(options: LaunchOptions): string {
       umask: options.umask.toString(8).padStart(4, '0'),
       scriptBase64: base64(options.script),
       nodeFileBase64: options.nodeFile === undefined ? undefined : base64(options.nodeFile),
-      environmentBase64: base64(Buffer.from(environmentScript(options.environment), 'latin1')),
+      environmentBase64: base64(Buffer.from(environmentScript(environment), 'latin1')),
+      home: options.environment['HOME'] ?? '/',
       inputBase64: base64(
         Buffer.from(`${options.directory}/${options.scriptName}${options.scriptArguments}\n`, 'latin1'),
       ),
@@ -54,15 +64,14 @@ export function launchProgram(options: LaunchOptions): string {
   );
 }
 
-/** Variables that are a shell's own; setting one may end it. */
-const SHELLS_OWN = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID']);
-
-/** `export` lines. Names that no shell can hold are left out, as every shell does with its environment. */
+/** A line of shell that becomes `"$@"` with these variables and no others. It goes through `env`, since a shell keeps no
+ * variable that it could not hold itself, such as an exported function of bash. */
 function environmentScript(environment: Readonly<Record<string, string>>): string {
-  return Object.entries(environment)
-    .filter(([name]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SHELLS_OWN.has(name))
-    .map(([name, value]) => `export ${name}=${shellQuote(value)}\n`)
-    .join('');
+  const words = Object.entries(environment)
+    // It would be an option.
+    .filter(([name]) => name !== '' && !name.startsWith('-'))
+    .map(([name, value]) => shellQuote(`${name}=${value}`));
+  return `exec env -i ${words.join(' ')} \${shell:+"SHELL=$shell"} "$@"\n`;
 }
 
 /** Ends when the job has: then prints `CODE OUT ERR`, the exit code and the sizes of both outputs; prints

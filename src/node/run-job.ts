@@ -1,10 +1,10 @@
 // The job starter's work: the job script, in the guest, with what the mom would have given it on the host.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { ConnectionOptions } from '../guest/connection.ts';
 import { JobSession } from '../guest/job-session.ts';
+import type { Limit } from '../guest/limits.ts';
 import { type WaitOptions, waitForReadyFile, waitForReport } from '../guest/ready.ts';
 import { askBySsh } from '../guest/ready-channels.ts';
 import type { JobSignal } from '../guest/remote-programs.ts';
@@ -13,8 +13,9 @@ import { type Outcome, readSession, type Session, sessionPaths } from '../guest/
 import { openShareGuard } from '../guest/share/guard.ts';
 import { stagingOf } from '../guest/staging.ts';
 import { processRuns } from '../hypervisor/guest-process.ts';
-import { FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
+import { errnoOf, FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { spawnRun } from '../util/spawn-run.ts';
+import { jobEnvironment } from './job-surroundings.ts';
 
 export interface RunJobOptions {
   state: string;
@@ -31,17 +32,14 @@ export interface RunJobOptions {
   onSignal: (listener: (name: JobSignal) => void) => void;
   /** The mom's, which `qsub -W umask=` decides. */
   umask: number;
-}
-
-export interface JobResult {
-  exitCode: number;
-  /** The signal of which we should die as the job did, for the mom to see it as it would without us. */
-  diedOf: NodeJS.Signals | undefined;
+  /** The mom's, some of which are the job's own requests. */
+  limits: readonly Limit[];
 }
 
 /** Runs the job to its end and leaves its outcome for the epilogue. Never throws: what goes wrong is told on
- * the job's stderr and by the exit code that goes with the fault. */
-export async function runJob(options: RunJobOptions): Promise<JobResult> {
+ * the job's stderr and by the exit code that goes with the fault.
+ * @returns the exit code of the job as a shell sees it: 128 + N for signal N */
+export async function runJob(options: RunJobOptions): Promise<number> {
   const begun = performance.now();
   const paths = sessionPaths(options.state, options.jobId);
   const signals: JobSignal[] = [];
@@ -54,6 +52,8 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
     void session?.signal(name);
   });
   const leave = (outcome: Omit<Outcome, 'version'>) => leaveOutcome(paths.outcome, outcome);
+  // Nothing is known yet but that somebody came to run the job. The shim finds it unchanged if this process dies.
+  leave({});
   try {
     const known = readSession(paths, options.jobId);
     const { script, name, rest } = readScript(options);
@@ -76,6 +76,7 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
             ? readNodeFile(options.environment['PBS_NODEFILE'])
             : Buffer.from(known.nodeFile),
         umask: options.umask,
+        limits: options.limits,
         shell: options.shell,
         login: options.shell === known.loginShell,
       },
@@ -97,14 +98,13 @@ export async function runJob(options: RunJobOptions): Promise<JobResult> {
       reconnects: end.reconnects,
       seconds: { connect: round(end.connectSeconds), job: round(all - end.connectSeconds) },
     });
-    const died = signals.find((signal) => 128 + constants.signals[`SIG${signal}`] === end.exitCode);
-    return { exitCode: end.exitCode, diedOf: died === undefined ? undefined : `SIG${died}` };
+    return end.exitCode;
   } catch (thrown) {
     session?.abandon();
     const error = toVmbatchError(thrown, 'node');
     options.stderr.write(`${formatError(error)}\n`);
     leave({ fault: error.fault, code: error.code, message: error.message.slice(0, 1000) });
-    return { exitCode: FAULT_OUTCOMES[error.fault].starterExit, diedOf: undefined };
+    return FAULT_OUTCOMES[error.fault].starterExit;
   }
 }
 
@@ -180,49 +180,27 @@ function readScript(options: RunJobOptions): { script: Buffer; name: string; res
   });
 }
 
-/** Names that speak of this process or of the node, not of the job in its guest. */
-const NOT_THE_JOBS = new Set([
-  ...['_', 'OLDPWD', 'PWD', 'SHLVL', 'HOSTNAME'],
-  ...['PBS_NODEFILE', 'PBS_GPUFILE', 'PBS_MICFILE'],
-]);
-/** The shim keeps away from our own Node what the job set for its. */
-const KEPT_PREFIX = 'VMBATCH_KEPT_';
-
-function jobEnvironment(environment: Readonly<Record<string, string>>): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    if (NOT_THE_JOBS.has(name)) continue;
-    result[name.startsWith(KEPT_PREFIX) ? name.slice(KEPT_PREFIX.length) : name] = value;
-  }
-  return result;
-}
-
-/** The environment that we were started with, byte for byte: Node's own view of it replaces what is not UTF-8. */
-export function readEnvironment(): Record<string, string> {
-  const entries = readFileSync('/proc/self/environ', 'latin1').split('\0').filter(Boolean);
-  return Object.fromEntries(
-    entries.map((entry) => {
-      const at = entry.indexOf('=');
-      return [entry.slice(0, at), entry.slice(at + 1)];
-    }),
-  );
-}
-
 /** Never resolves; rejects when the job's output cannot be written. */
 function outputFailure({ stdout, stderr }: RunJobOptions): Promise<never> {
   return new Promise((_, reject) => {
-    for (const sink of [stdout, stderr])
-      sink.once('error', (error) =>
-        reject(
-          new VmbatchError({
-            fault: 'node',
-            code: 'output-failed',
-            message: `the output of the job cannot be written: ${error.message}`,
-            hint: "is the disk of the mom's spool directory full?",
-            cause: error,
-          }),
-        ),
-      );
+    for (const sink of [stdout, stderr]) sink.once('error', (error) => reject(outputFailed(error)));
+  });
+}
+
+/** What the job has used up itself is not the node's fault. */
+function outputFailed(error: Error): VmbatchError {
+  const own = { EFBIG: "the job's limit on the size of files (-l file)", EDQUOT: "the user's quota there" }[
+    errnoOf(error) ?? ''
+  ];
+  return new VmbatchError({
+    fault: own === undefined ? 'node' : 'job',
+    code: 'output-failed',
+    message: `the output of the job cannot be written: ${own === undefined ? error.message : `it is beyond ${own}`}`,
+    hint:
+      own === undefined
+        ? "is the disk of the mom's spool directory full?"
+        : 'have the job write less to stdout and stderr, or ask for more',
+    cause: error,
   });
 }
 
@@ -236,10 +214,15 @@ function readNodeFile(path: string | undefined): Buffer | undefined {
 
 /** The file is the user's own and was made for this; without it only the history lacks something. */
 function leaveOutcome(path: string, outcome: Omit<Outcome, 'version'>): void {
+  let file: number | undefined;
   try {
-    writeFileSync(path, JSON.stringify({ version: 1, ...outcome }), { flag: 'r+' });
+    file = openSync(path, 'r+');
+    // In this order: on a full disk the file still has the room that it had.
+    ftruncateSync(file, writeSync(file, JSON.stringify({ version: 1, ...outcome })));
   } catch {
     // no session was made, or it is gone already
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

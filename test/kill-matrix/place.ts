@@ -20,7 +20,7 @@ import { endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
 import { type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
-import { type JobResult, runJob } from '../../src/node/run-job.ts';
+import { runJob } from '../../src/node/run-job.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { NO_LOG } from '../../src/util/log.ts';
 import { writeReady } from '../support/fake-guest.ts';
@@ -176,7 +176,7 @@ export function starter(
   place: Place,
   jobId: string,
   onSignal: Parameters<typeof runJob>[0]['onSignal'] = () => undefined,
-): Promise<JobResult> {
+): Promise<number> {
   const nowhere = () => new Writable({ write: (_chunk, _encoding, done) => done() });
   return runJob({
     state: place.config.state,
@@ -188,6 +188,7 @@ export function starter(
     stderr: nowhere(),
     onSignal,
     umask: 0o77,
+    limits: [],
   });
 }
 

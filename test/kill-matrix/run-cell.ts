@@ -57,8 +57,7 @@ export async function runCell(cell: Cell, directory: string, actorProgram: strin
       const end = await act();
       expect('the prologue ended with', end, prologueEnds(cell));
       // TORQUE takes a signal for success. A job that is put back into the queue, and the end of a machine, are no ends of the job.
-      if (typeof end === 'string' && cell.event !== 'volatile')
-        ends.push((await starter(place, JOB)).exitCode);
+      if (typeof end === 'string' && cell.event !== 'volatile') ends.push(await starter(place, JOB));
       if (end === 1) ends.push(1);
       const isOver = end !== 0 && end !== 2 && cell.event !== 'volatile';
       expect('ends of the job', ends.length, [isOver ? 1 : 0]);
@@ -152,7 +151,7 @@ async function actIn(
         seen.target = undefined;
         seen.struck = true;
         strike();
-        return (await starter(place, JOB)).exitCode;
+        return await starter(place, JOB);
     }
   } catch (thrown) {
     return FAULT_OUTCOMES[toVmbatchError(thrown, 'node').fault].prologueExit;

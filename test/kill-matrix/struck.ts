@@ -56,7 +56,7 @@ export async function main([directory = '', text = '']: string[]): Promise<numbe
       };
       process.setgid?.(NOBODY.gid);
       process.setuid?.(NOBODY.uid);
-      const { exitCode } = await starter(place, JOB, (listener) => {
+      const exitCode = await starter(place, JOB, (listener) => {
         process.on('SIGTERM', () => listener('TERM'));
       });
       if (phase === 'after') strike();

@@ -6,12 +6,13 @@ import { Writable } from 'node:stream';
 import type { NodeConfig } from '../../config/node-config.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
-import { findAccount } from '../../util/account.ts';
+import { type Account, findAccount } from '../../util/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
 import { endGuest } from '../epilogue.ts';
 import { lookUpFacts } from '../facts.ts';
+import { readLimits } from '../job-surroundings.ts';
 import { startGuest } from '../prologue.ts';
 import { prepareState } from '../record.ts';
 import { runJob } from '../run-job.ts';
@@ -60,7 +61,7 @@ export async function selfTest({ config, image, hypervisor, run, log }: SelfTest
       self: thisProcess(),
       signal: new AbortController().signal,
     });
-    exitStatus = await runScript(config, jobId, script);
+    exitStatus = await runScript(config, jobId, script, account);
     return Math.round((performance.now() - begun) / 10) / 100;
   } finally {
     await endGuest({
@@ -74,7 +75,12 @@ export async function selfTest({ config, image, hypervisor, run, log }: SelfTest
   }
 }
 
-async function runScript(config: NodeConfig, jobId: string, script: string): Promise<number> {
+async function runScript(
+  config: NodeConfig,
+  jobId: string,
+  script: string,
+  { name, home, shell }: Account,
+): Promise<number> {
   let said = '';
   const sink = () =>
     new Writable({
@@ -83,16 +89,17 @@ async function runScript(config: NodeConfig, jobId: string, script: string): Pro
         done();
       },
     });
-  const { exitCode } = await runJob({
+  const exitCode = await runJob({
     state: config.state,
     jobId,
     shell: '/bin/sh',
     line: script,
-    environment: { PBS_JOBID: jobId },
+    environment: { PBS_JOBID: jobId, HOME: home, LOGNAME: name, USER: name, SHELL: shell },
     stdout: sink(),
     stderr: sink(),
     onSignal: () => undefined,
     umask: 0o77,
+    limits: readLimits(process.pid),
   });
   if (exitCode === 0 && said.includes(MARK)) return exitCode;
   throw new VmbatchError({

@@ -16,12 +16,14 @@ IyEvYmluL3NoCmVjaG8gaGVsbG8K
 vmbatch-end
 chmod 700 ./'112.server.SC'
 base64 -d >environment <<'vmbatch-end'
-ZXhwb3J0IFBCU19KT0JJRD0nMTEyLnNlcnZlcicKZXhwb3J0IFRSSUNLWT0naXQnXCcncycK
+ZXhlYyBlbnYgLWkgJ1BBVEg9L3Vzci9sb2NhbC9zYmluOi91c3IvbG9jYWwvYmluOi91c3Ivc2Jp
+bjovdXNyL2Jpbjovc2JpbjovYmluJyAnUEJTX0pPQklEPTExMi5zZXJ2ZXInICdUUklDS1k9aXQn
+XCcncycgJ1BCU19OT0RFRklMRT0vdmFyL3RtcC92bWJhdGNoLTExMi5zZXJ2ZXIvbm9kZXMnICR7
+c2hlbGw6KyJTSEVMTD0kc2hlbGwifSAiJEAiCg==
 vmbatch-end
 base64 -d >nodes <<'vmbatch-end'
 bm9kZS0xCg==
 vmbatch-end
-echo export PBS_NODEFILE='/var/tmp/vmbatch-112.server/nodes' >>environment
 base64 -d >input <<'vmbatch-end'
 L3Zhci90bXAvdm1iYXRjaC0xMTIuc2VydmVyLzExMi5zZXJ2ZXIuU0Mgb25lIHR3bwo=
 vmbatch-end
@@ -32,26 +34,35 @@ cat >run-job <<'vmbatch-end'
 # Becomes the job: its process id is the group's and the session's.
 echo "$$" >pid.new
 mv pid.new pid
+shell=
 case $1 in
   # The shell of an account that nobody may log in with: it runs no job.
   */nologin | */false)
     shift
-    if [ -x /bin/bash ]; then set -- /bin/bash "$@"; else set -- /bin/sh "$@"; fi
-    echo "export SHELL=$1" >>environment
+    if [ -x /bin/bash ]; then shell=/bin/bash; else shell=/bin/sh; fi
+    set -- "$shell" "$@"
     ;;
 esac
 exec <input >>out 9>&-
-# What this way into the guest has put into the environment is none of the job's.
-unset OLDPWD SHLVL SSH_CLIENT SSH_CONNECTION SSH_TTY MAIL
-# From here on all variables are the job's.
-. ./environment
-cd -- "$HOME" >/dev/null 2>&1 || cd /
-umask '0077'
 if [ ! -x "$1" ]; then
   echo "vmbatch: the guest has no shell $1" >&2
   exit 254
 fi
-exec "$@"
+# take FLAG SOFT HARD: a limit as the node has it, or as near to it as this guest comes.
+take() {
+  ulimit -S "$1" "$2" || ulimit -S "$1" "$(ulimit -H "$1")"
+  ulimit -H "$1" "$3"
+} 2>/dev/null
+# Processes: dash and busybox have another letter for them than bash.
+processes=-u
+(ulimit -H -u) >/dev/null 2>&1 || processes=-p
+take -n 1024 4096
+take "$processes" unlimited unlimited
+umask '0077'
+launch=$PWD
+cd -- '/' >/dev/null 2>&1 || cd /
+# What the job finds in its environment is the job's alone, also what no shell can hold as a variable.
+. "$launch/environment"
 vmbatch-end
 cat >watch-over <<'vmbatch-end'
 # Waits for the job. Descriptor 9 keeps the FIFO open for as long as this lives. The traps keep this alive and,

@@ -30,6 +30,7 @@ it('a batch script that a guest has got from the node knows that it is in a gues
       environment: { PATH: '/usr/bin:/bin', HOME: bench.root, PBS_JOBID: '7.vm' },
       nodeFile: undefined,
       umask: 0o77,
+      limits: [],
       shell: '/bin/bash',
       login: false,
     });

@@ -147,6 +147,7 @@ function session(port: number, sink: () => Writable = () => new PassThrough().re
     launch: {
       ...{ directory: '/var/tmp/x', scriptName: '7.SC', script: Buffer.from('true'), scriptArguments: '' },
       ...{ environment: {}, nodeFile: undefined, shell: '/bin/sh', login: false, umask: 0o77 },
+      limits: [],
     },
     stdout: sink(),
     stderr: sink(),

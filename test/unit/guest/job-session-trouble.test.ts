@@ -79,6 +79,7 @@ function session(script: string, changes: Partial<JobSessionOptions> = {}): JobS
       shell: '/bin/sh',
       login: false,
       umask: 0o077,
+      limits: [],
     },
     stdout: new PassThrough().resume(),
     stderr: new PassThrough().resume(),

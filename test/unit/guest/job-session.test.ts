@@ -60,6 +60,7 @@ function session(script: string | Buffer, changes: Partial<JobSessionOptions> = 
       shell: '/bin/bash',
       login: false,
       umask: 0o077,
+      limits: [],
       ...launch,
     },
     stdout: out,
@@ -81,7 +82,7 @@ describe('JobSession', () => {
   it('gives the job its environment byte for byte, its arguments and its node file', async () => {
     const value = `it's "$HOME" \`id\` \\ ünï\ttab\nsecond line`;
     const end = await session(
-      '#!/bin/sh\nprintf %s "$TRICKY"; echo; echo "$0" "$@"; cat "$PBS_NODEFILE"; pwd; umask\n',
+      '#!/bin/bash\nprintf %s "$TRICKY"; echo; echo "$0" "$@"; cat "$PBS_NODEFILE"; pwd; umask; greet; env | grep no-\n',
       {},
       {
         environment: {
@@ -89,7 +90,10 @@ describe('JobSession', () => {
           PATH: '/usr/bin:/bin',
           TRICKY: Buffer.from(value).toString('latin1'),
           UID: '5',
-          'BASH_FUNC_x%%': '() { :; }',
+          'BASH_FUNC_greet%%': '() { echo greeted; }',
+          'no-name': 'kept',
+          '-i': 'no option',
+          '': 'nothing',
         },
         umask: 0o022,
         scriptArguments: ` one ${Buffer.from('zwö').toString('latin1')}`,
@@ -97,7 +101,9 @@ describe('JobSession', () => {
       },
     ).run();
     expect(end.exitCode).toBe(0);
-    expect(out.text).toBe(`${value}\n${join(work, 'job/7.server.SC')} one zwö\nnode-1\n${work}\n0022\n`);
+    expect(out.text).toBe(
+      `${value}\n${join(work, 'job/7.server.SC')} one zwö\nnode-1\n${work}\n0022\ngreeted\nno-name=kept\n`,
+    );
   });
 
   it('passes on bytes that are no text, and a job script that holds NUL', async () => {
@@ -258,7 +264,7 @@ while :; do sleep 0.1; done
     },
   );
 
-  it("says what the user's shell in the guest printed, and its exit code, if it did not take the job", async () => {
+  it("says what the account's shell in the guest printed, and its exit code, if it did not take the job", async () => {
     const shell = join(work, 'no-login');
     const program = '#!/bin/sh\necho This account is not available.\nexit 1\n';
     writeFileSync(shell, program, { mode: 0o755 });

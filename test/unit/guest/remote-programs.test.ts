@@ -19,6 +19,10 @@ describe('what is sent to a guest', () => {
       environment: { PBS_JOBID: '112.server', TRICKY: "it's" },
       nodeFile: Buffer.from('node-1\n'),
       umask: 0o077,
+      limits: [
+        { flag: '-n', soft: 1024, hard: 4096 },
+        { flag: '"$processes"', soft: 'unlimited', hard: 'unlimited' },
+      ],
       shell: '/bin/bash',
       login: true,
     });
