@@ -1,8 +1,10 @@
 // The job's disk: a qcow2 overlay on a template image, which is never written to.
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { accessSync, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import type { ImageConfig } from '../config/node-config.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
+import { printable } from '../util/log.ts';
 import { commandLine } from '../util/quote.ts';
-import { describeRun, type Run } from '../util/run.ts';
+import { describeRun, type Run, type RunResult } from '../util/run.ts';
 
 const QCOW2_MAGIC = 0x514649fb;
 
@@ -51,6 +53,48 @@ export function checkTemplateImage(name: string, path: string, format: 'qcow2' |
     });
 }
 
+/** @throws VmbatchError `node` (`image-absent`) if a kernel that the image is booted with cannot be read */
+export function checkBootFiles(name: string, boot: ImageConfig['boot']): void {
+  if (boot.type !== 'kernel') return;
+  for (const [what, path] of [['kernel', boot.kernel] as const, ['initrd', boot.initrd] as const])
+    try {
+      accessSync(path, constants.R_OK);
+    } catch (error) {
+      throw new VmbatchError({
+        fault: 'node',
+        code: 'image-absent',
+        message: `image ${name}: its ${what} ${path} cannot be read (${errnoOf(error)})`,
+        hint: `put it there, or correct boot.${what} in the node file`,
+        cause: error,
+      });
+    }
+}
+
+/** Has QEMU open the image: what was cut off, or is no image behind its header, shows then only.
+ * @throws VmbatchError `node` (`image-broken`) */
+export async function checkWithQemu(
+  run: Run,
+  { path, format }: Pick<ImageConfig, 'path' | 'format'>,
+): Promise<void> {
+  const result = await run('qemu-img', ['info', '-U', '-f', format, path], { timeoutMs: 10_000 });
+  if (result.exitCode === 0 || result.notFound) return;
+  throw brokenImage(path, result);
+}
+
+function brokenImage(path: string, result: RunResult): VmbatchError {
+  return new VmbatchError({
+    fault: 'node',
+    code: 'image-broken',
+    message: `QEMU cannot open the image ${path}: ${allSaid(result)}`,
+    hint: 'was it copied as a whole? fetch it again',
+  });
+}
+
+/** The reason stands before the last line. */
+function allSaid(result: RunResult): string {
+  return printable(result.stderr.trim().replaceAll('\n', ': ')) || describeRun(result);
+}
+
 /** Makes the overlay; takes the same time whatever the template's size.
  * @throws VmbatchError `node` if qemu-img fails. */
 export async function createOverlay(
@@ -60,13 +104,14 @@ export async function createOverlay(
 ): Promise<void> {
   const args = ['create', '-q', '-f', 'qcow2', '-F', format, '-b', template, overlay];
   const result = await run('qemu-img', args, { timeoutMs: 30_000 });
-  if (result.exitCode !== 0)
-    throw new VmbatchError({
-      fault: 'node',
-      code: 'overlay-failed',
-      message: `no overlay on ${template}: ${describeRun(result)}`,
-      hint: 'is qemu-utils installed, and is there room on the disk?',
-    });
+  if (result.exitCode === 0) return;
+  if (/could not open backing/i.test(result.stderr)) throw brokenImage(template, result);
+  throw new VmbatchError({
+    fault: 'node',
+    code: 'overlay-failed',
+    message: `no overlay on ${template}: ${result.notFound ? describeRun(result) : allSaid(result)}`,
+    hint: 'is qemu-utils installed, and is there room on the disk?',
+  });
 }
 
 /** What a qcow2 file stands on, as it is written in it; undefined if nothing, or if it is no qcow2 file. */

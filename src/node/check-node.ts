@@ -7,7 +7,7 @@ import { formatMebibytes, formatSize } from '../config/units.ts';
 import { imageFiles } from '../guest/catalogue/chain.ts';
 import { knownHashes } from '../guest/catalogue/verify.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
-import { checkTemplateImage } from '../guest/overlay.ts';
+import { checkBootFiles, checkTemplateImage, checkWithQemu } from '../guest/overlay.ts';
 import { clockProblem } from '../guest/share/clock.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
 import { checkMounted } from '../guest/share/mounted.ts';
@@ -92,14 +92,14 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
     name: 'images',
     about: 'Are the files of each image there, of the format that they should have, with a layer that fits?',
     needs: ['node-file'],
-    check({ config }) {
-      return forEachImage(config(), (image) => {
+    check({ config, run }) {
+      return forEachImage(config(), async (image) => {
         checkTemplateImage(image.name, image.path, image.format);
+        checkBootFiles(image.name, image.boot);
         const { state } = config();
         const { path } = resolveBacking(state, image);
         const files = imageFiles(image);
-        if (image.boot.type === 'kernel')
-          for (const file of [image.boot.kernel, image.boot.initrd]) accessSync(file, constants.R_OK);
+        await checkWithQemu(run, image);
         const hashes = knownHashes(state, image);
         const what = `${image.name}: ${[path, ...files.slice(1)].join(' on ')}`;
         return hashes === 'unknown'

@@ -7,7 +7,7 @@ import type { ImageConfig } from '../config/node-config.ts';
 import { refuseRoot } from '../context/guest-account.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
-import { checkTemplateImage } from '../guest/overlay.ts';
+import { checkBootFiles, checkTemplateImage } from '../guest/overlay.ts';
 import { type Call, dismissPeers, MAX_NODES, nodesOf, peersDirectory, shareName } from '../guest/peers.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
 import { describeShare } from '../guest/share/describe.ts';
@@ -222,6 +222,7 @@ function decideRequest(
   options.onImage?.(request.imageName);
   const role = decideRole(options, script, request.image);
   checkTemplateImage(request.imageName, request.image.path, request.image.format);
+  checkBootFiles(request.imageName, request.image.boot);
   resolveBacking(config.state, request.image);
   refuseRoot(account);
   return { request, role };

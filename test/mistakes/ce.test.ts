@@ -149,6 +149,142 @@ const ROWS: Mistake<FakeCe>[] = [
     text: [/the batch server is \d+ s ahead of this machine/, /time servers/],
     exit: 4,
   },
+  {
+    mistake: 'an option of [custom:vmbatch] is misspelt',
+    plant: ({ edit }) => edit('arc.conf', 'image=demo', 'imgae=demo'),
+    look,
+    text: /arc\.conf:23: \[custom:vmbatch\] has no option "imgae" \(did you mean image\?\)/,
+    exit: 4,
+  },
+  {
+    mistake: 'a duration has no unit',
+    plant: ({ edit }) => edit('arc.conf', 'image=demo', 'image=demo\nsubmit_patience=30'),
+    look,
+    text: /arc\.conf:24: \[custom:vmbatch\] submit_patience: found "30", must be .*such as "30 s"/,
+    exit: 4,
+  },
+  {
+    mistake: 'an image has capitals in its name',
+    plant: ({ edit }) => edit('arc.conf', 'image=demo', 'image=Alma9'),
+    look,
+    text: /arc\.conf:23: \[custom:vmbatch\] image: found "Alma9"/,
+    exit: 4,
+  },
+  {
+    mistake: 'vmbatch is misspelt in lrms',
+    plant: ({ edit }) => edit('arc.conf', 'lrms=vmbatch vmalice', 'lrms=vmbacth vmalice'),
+    look,
+    text: /arc\.conf:8: \[lrms\] lrms: found "vmbacth vmalice"/,
+    exit: 4,
+  },
+  {
+    mistake: 'our options stand in [lrms]',
+    plant: ({ edit }) => edit('arc.conf', 'lrmsconfig=one guest a job', 'max_vcpus=4'),
+    look,
+    text: [/\[lrms\] max_vcpus/, /\[custom:vmbatch\]/],
+    exit: 4,
+  },
+  {
+    mistake: 'the queue has no block',
+    plant: ({ edit }) => {
+      edit('arc.conf', '[queue:vmalice]', '[queue:other]');
+      edit('arc.conf', 'queue=vmalice', 'queue=other');
+    },
+    look,
+    text: [/no \[queue:vmalice\] block; there are: other/, /add a line \[queue:vmalice\]/],
+    exit: 4,
+  },
+  {
+    mistake: 'pbs_server is down',
+    plant: ({ write }) =>
+      write(
+        'bin/qstat',
+        '#!/bin/sh\necho "qstat: cannot connect to server vm (errno=111) Connection refused" >&2\nexit 111\n',
+        0o755,
+      ),
+    look,
+    text: [/the batch server does not answer .*Connection refused/, /start pbs_server, or check server_name/],
+    exit: 4,
+  },
+  {
+    mistake: 'trqauthd is down',
+    plant: ({ write }) =>
+      write(
+        'bin/qstat',
+        '#!/bin/sh\necho "qstat: cannot connect to server (null) (errno=15137) could not connect to trqauthd" >&2\nexit 33\n',
+        0o755,
+      ),
+    look,
+    text: [/trqauthd does not answer/, /start trqauthd on this machine/],
+    exit: 4,
+  },
+  {
+    mistake: 'every node is offline',
+    plant: ({ edit }) => edit('nodes', 'free', 'offline'),
+    look,
+    text: [/none of the 1 nodes of queue vmalice is up/, /pbsnodes -ln/],
+    exit: 0,
+  },
+  {
+    mistake: 'pbs_queue_node names a property that no node has',
+    plant: ({ edit }) => edit('arc.conf', 'pbs_queue_node=vm', 'pbs_queue_node=vms'),
+    look,
+    text: [/TORQUE has 2 nodes, and none for queue vmalice/, /pbs_queue_node/],
+    exit: 4,
+  },
+  {
+    mistake: 'the control directory is not there',
+    plant: ({ remove }) => remove('control'),
+    look,
+    text: [/control: does not exist/, /controldir/],
+    exit: 4,
+  },
+  {
+    mistake: 'a session directory is for root alone',
+    plant: ({ at }) => chmodSync(at('session'), 0o700),
+    look,
+    text: [/nobody cannot .*session/, /enter each folder on the way/],
+    exit: 4,
+  },
+  {
+    mistake: 'the session directory is not shared',
+    plant: ({ edit }) => edit('mounts', 'nfs4', 'ext4'),
+    look,
+    text: [/session is on ext4/, /share it, or say shared_filesystem = no/],
+    exit: 0,
+  },
+  {
+    mistake: 'jobs are mapped to an account that does not exist',
+    plant: ({ edit }) => edit('arc.conf', /map_to_user=.*/, 'map_to_user=all alicegrid'),
+    look,
+    text: [/\[mapping\] names "alicegrid", and there is no such account/, /with the same ids/],
+    exit: 4,
+  },
+  {
+    mistake: "ARC's data directory lacks a link to us",
+    plant: ({ remove }) => remove('arc/share/arc/scan-vmbatch-job'),
+    look,
+    text: [/share\/arc has no scan-vmbatch-job/, /ln -sf/],
+    exit: 4,
+  },
+  {
+    mistake: 'Node is too old',
+    plant: ({ write }) => write('bin/node', '#!/bin/sh\necho v18.19.0\n', 0o755),
+    look,
+    text: [/Node v18\.19\.0/, /20\.19/],
+    exit: 4,
+  },
+  {
+    mistake: 'pbs_log_path names a folder without logs',
+    plant: ({ edit, at }) => {
+      // A-REX runs with it, too.
+      for (const file of ['arc.conf', 'run/arex.cfg'])
+        edit(file, /pbs_log_path=.*/, `pbs_log_path=${at('nologs')}`);
+    },
+    look,
+    text: [/nologs\/\d{8}: no such file; the scan asks qstat instead/, /pbs_log_path/],
+    exit: 0,
+  },
 ];
 
 mistakes('ce', () => ce, ROWS);

@@ -88,7 +88,7 @@ const ROWS: Mistake<NodeGround>[] = [
         create: noSocket('Connection refused'),
         domcapabilities: { says: '<domainCapabilities/>' },
       }),
-    look: logOfAStart,
+    look: logOfAStart(),
     text: /error .*libvirt at qemu:\/\/\/fake cannot be reached: .*libvirt-sock": Connection refused/,
     exit: 2,
   },

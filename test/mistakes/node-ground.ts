@@ -155,14 +155,16 @@ export async function checkTheNode(node: NodeGround): Promise<Sight> {
 }
 
 /** The first line of vmbatch.log that tells of something wrong, after a job was to start here; the exit code is the prologue's. */
-export async function logOfAStart(node: NodeGround): Promise<Sight> {
-  const { exitCode, stderr } = await node.prologue(`1.${node.serverName}`);
-  const log = node.at('log/vmbatch.log');
-  const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : [];
-  const wrong = lines.find((line) => /^\S+ (error|warn) /.test(line));
-  return wrong === undefined
-    ? { where: 'in no log', text: stderr, exit: exitCode }
-    : { where: 'vmbatch.log', text: wrong, exit: exitCode };
+export function logOfAStart(script?: string): (node: NodeGround) => Promise<Sight> {
+  return async (node) => {
+    const { exitCode, stderr } = await node.prologue(`1.${node.serverName}`, script);
+    const log = node.at('log/vmbatch.log');
+    const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : [];
+    const wrong = lines.find((line) => /^\S+ (error|warn) /.test(line));
+    return wrong === undefined
+      ? { where: 'in no log', text: stderr, exit: exitCode }
+      : { where: 'vmbatch.log', text: wrong, exit: exitCode };
+  };
 }
 
 /** What a command says to an admin: on stderr, else on stdout. */

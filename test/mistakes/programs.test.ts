@@ -51,7 +51,7 @@ const ROWS: Mistake<NodeGround>[] = [
         node.path = path;
       };
     },
-    look: logOfAStart,
+    look: logOfAStart(),
     text: /error .*qemu-img is not installed or may not be executed \(PATH=.*nowhere\)/,
     exit: 2,
   },

@@ -85,7 +85,8 @@ export function openShareGuard(share: string, deadlineMs: number): ShareGuard {
 /** Checks that the share is there and answers.
  * @throws VmbatchError `node`: `share-hangs`; `share-stale` with the system's reason */
 export async function checkShare(guard: ShareGuard, share: string, path: string): Promise<void> {
-  if (await guard.exists(path)) return;
+  // What did not hang for the shell does not hang for us.
+  await guard.exists(path);
   let reason = 'is no directory';
   try {
     if (statSync(path).isDirectory()) return;
