@@ -47,8 +47,15 @@ const ROWS: Mistake<NodeGround>[] = [
   {
     mistake: 'the image was cut off after its header',
     plant: ({ at }) => truncateSync(at('fake/image.qcow2'), 16),
+    look,
+    text: [/QEMU cannot open the image .*image\.qcow2: .*Could not/, /fetch it again/],
+    exit: 3,
+  },
+  {
+    mistake: 'the image was cut off, and jobs come',
+    plant: ({ at }) => truncateSync(at('fake/image.qcow2'), 16),
     look: logOfAStart(),
-    text: /error .*image\.qcow2/,
+    text: /error .*QEMU cannot open the image .*image\.qcow2: .*fetch it again/,
     exit: 2,
   },
   {
@@ -113,7 +120,7 @@ const ROWS: Mistake<NodeGround>[] = [
         },
       }),
     look,
-    text: /vmlinuz/,
+    text: [/image fake: its kernel .*vmlinuz cannot be read \(ENOENT\)/, /boot\.kernel/],
     exit: 3,
   },
   {

@@ -1,6 +1,7 @@
 // Mistakes in TORQUE, in arc.conf and on a node that a job meets first: what its owner reads, or the node's log.
 import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readIfThere } from '../support/files.ts';
 import { endOfAGridJob, logAfterAGridJob, type SiteGround, useSite } from './site-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
 
@@ -92,9 +93,14 @@ const ROWS: Mistake<SiteGround>[] = [
     plant: ({ site }) => {
       const image = join(site.directory, 'fake/image.qcow2');
       renameSync(image, `${image}.away`);
-      const back = setTimeout(() => renameSync(`${image}.away`, image), 2_500);
+      // Back when a job has met it.
+      const back = setInterval(() => {
+        if (!readIfThere(join(site.log, 'vmbatch.log')).includes('image-absent')) return;
+        clearInterval(back);
+        renameSync(`${image}.away`, image);
+      }, 50);
       return () => {
-        clearTimeout(back);
+        clearInterval(back);
         if (statSync(image, { throwIfNoEntry: false }) === undefined) renameSync(`${image}.away`, image);
       };
     },
