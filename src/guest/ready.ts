@@ -29,6 +29,8 @@ const READY = z.object({
   system: text,
   /** The DHCP server that gave the address. */
   dhcpServer: z.ipv4().optional(),
+  /** What its job may miss, such as a repository that could not be mounted. */
+  notes: z.string().max(1024).optional(),
 });
 const FAILED = z.object({ version: z.literal(1), jobId: text, nonce: text, error: z.string().max(1024) });
 

@@ -1,5 +1,5 @@
 // One line for each guest that was: what it was for, how long everything took, how it ended. JSON lines.
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Outcome } from '../guest/session-file.ts';
 import type { Fault } from '../util/errors.ts';
@@ -16,6 +16,9 @@ export interface HistoryEnd {
   message?: string;
 }
 
+/** Tens of thousands of guests; as much again is in the file before. */
+const MOST_BYTES = 32 * 1024 * 1024;
+
 /** Appends the line with one write, so that lines of hooks that run side by side do not mix. */
 export function appendHistory(state: string, record: JobRecord, end: HistoryEnd): void {
   const { jobId, user, queue, startedAt, request, guest, hypervisor, seconds } = record;
@@ -31,14 +34,24 @@ export function appendHistory(state: string, record: JobRecord, end: HistoryEnd)
     seconds,
     ...end,
   };
-  const fd = openSync(
-    join(state, 'history.jsonl'),
-    constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND,
-    0o600,
-  );
+  const path = join(state, 'history.jsonl');
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
+  let size: number;
   try {
     writeAll(fd, Buffer.from(`${JSON.stringify(line)}\n`));
+    size = fstatSync(fd).size;
   } finally {
     closeSync(fd);
+  }
+  if (size > MOST_BYTES) startAnew(path);
+}
+
+/** Keeps the old file under another name. Of two hooks that come to it at the same time, the second finds a file that is small again:
+ * it looks right before. */
+function startAnew(path: string): void {
+  try {
+    if (statSync(path).size > MOST_BYTES) renameSync(path, `${path}.1`);
+  } catch {
+    // It is long, and complete; the next hook tries again.
   }
 }

@@ -129,6 +129,8 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
     });
     record.seconds['prologue'] = secondsSince();
     writeRecord(paths, record);
+    const notes = record.guest?.notes;
+    if (notes !== undefined) log.write('warn', `the guest is ready, but says: ${notes}`);
     log.write('info', 'the guest is ready', record.seconds);
     return record;
   } catch (thrown) {

@@ -79,6 +79,7 @@ const RECORD = z.object({
       vcpus: z.int(),
       memoryKiB: z.int(),
       system: z.string(),
+      notes: z.string().optional(),
     })
     .optional(),
   hypervisor: z.string().optional(),

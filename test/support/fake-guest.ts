@@ -30,6 +30,9 @@ export function writeReady(
           vcpus: 1,
           memoryKiB: 222_608,
           system: 'a test',
+          ...(behaviour === 'notes'
+            ? { notes: 'repository alice.cern.ch is not mounted: \u001bno proxy' }
+            : {}),
         };
   const path = value('READY_FILE');
   writeFileSync(path, JSON.stringify(report));

@@ -32,7 +32,7 @@ export interface FakeNode {
   domains: Set<string>;
   logged: string[];
   /** What the next guest does instead of getting ready. */
-  guestBehaviour: 'ready' | 'silent' | 'fails' | 'other-host-key' | 'refused' | 'unreachable';
+  guestBehaviour: 'ready' | 'notes' | 'silent' | 'fails' | 'other-host-key' | 'refused' | 'unreachable';
   /** What the next guest says that its address is. */
   guestAddress: string;
   /** What the hypervisor says of each domain. */

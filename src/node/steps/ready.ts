@@ -19,6 +19,7 @@ import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
 import { checkMounted } from '../../guest/share/mounted.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import { removeUsersFile } from '../../util/as-user.ts';
+import { printable } from '../../util/log.ts';
 import { guestServiceFailure } from '../console.ts';
 import { watchForTrouble } from '../guest-trouble.ts';
 import { writeRecord } from '../record.ts';
@@ -65,8 +66,9 @@ export const boot: Step = {
     const report = await whileOthersFare(job, (signal) => waitForGuest({ ...job, signal }));
     if (record.ticket !== undefined) endTurn(job.state, record.ticket);
     if (job.config.readyChannel === 'file') noteClock(job);
-    const { hostname, kernel, bootId, vcpus, memoryKiB, system } = report;
+    const { hostname, kernel, bootId, vcpus, memoryKiB, system, notes } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
+    if (notes !== undefined) record.guest.notes = printable(notes);
     if (job.role !== undefined) await meetPeers(job, job.role, hostname);
     if (job.config.network.type === 'user') return;
     if (job.plan?.network.host === undefined) {

@@ -143,4 +143,12 @@ describe.each(SHELLS)('the guest service under %s', (_name, program = '') => {
     const text = readFileSync(join(directory, 'etc/cvmfs/default.local'), 'utf8');
     expect(text).toContain(`CVMFS_QUOTA_LIMIT='${quota}'\n`);
   });
+
+  it('notes down what its job may miss, for the log of the host', () => {
+    put('etc/os-release', '');
+    shell(`VMBATCH_REPOSITORIES=a.cern.ch VMBATCH_CVMFS_PROXY=; command() { false; }; mount_repositories`);
+    expect(readFileSync(join(directory, 'notes'), 'utf8')).toBe(
+      'the image has no CernVM-FS: no repositories (a.cern.ch)\n',
+    );
+  });
 });

@@ -1,4 +1,12 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jobPaths, readRecord, STEP_NAMES, writeRecord } from '../../../src/node/record.ts';
@@ -120,6 +128,29 @@ describe.runIf(process.getuid?.() === 0)('startGuest and endGuest', () => {
     node.onCreate = () =>
       writeFileSync(jobPaths(node.config.state, JOB).console, 'Kernel panic\u001b[0m - not syncing\n');
     await expect(node.start(JOB)).rejects.toThrow(/its console ended: Kernel panic \[0m - not syncing/);
+  });
+
+  it('write into the log what the guest could not do and its job may miss', async () => {
+    node.guestBehaviour = 'notes';
+    await node.start(JOB);
+    expect(node.logged).toContainEqual(
+      'warn: the guest is ready, but says: repository alice.cern.ch is not mounted:  no proxy',
+    );
+    await node.end(JOB);
+    expect(history()).toMatchObject([{ guest: { notes: expect.stringContaining('alice.cern.ch') } }]);
+  });
+
+  it('keep their history in two files that do not grow for ever', async () => {
+    const path = join(node.config.state, 'history.jsonl');
+    await node.start(JOB);
+    await node.end(JOB);
+    truncateSync(path, 32 * 1024 ** 2);
+    await node.start(JOB);
+    await node.end(JOB);
+    expect([existsSync(path), statSync(`${path}.1`).size > 32 * 1024 ** 2]).toEqual([false, true]);
+    await node.start(JOB);
+    await node.end(JOB);
+    expect(history()).toHaveLength(1);
   });
 
   it('do not wait for a guest whose service said on the console that it failed', async () => {
