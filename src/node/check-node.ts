@@ -27,6 +27,7 @@ import type { Run } from '../util/run.ts';
 import { directoriesRow } from './check-directories.ts';
 import { networkRow } from './check-network.ts';
 import { PROGRAM_CHECKS } from './check-programs.ts';
+import { reachRow } from './check-reach.ts';
 import { openHypervisor } from './environment.ts';
 import { foreignOwner } from './owner/state-owner.ts';
 import { previewGuest } from './preview.ts';
@@ -88,6 +89,7 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       return ok(`${hypervisor.uri} answers: ${counted(domains.length, 'domain')}`);
     },
   },
+  reachRow,
   {
     name: 'images',
     about: 'Are the files of each image there, of the format that they should have, with a layer that fits?',
