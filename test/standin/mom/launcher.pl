@@ -183,6 +183,14 @@ sub start {
     run_job($out, $err);
 }
 
+# prlimit64 by its number on x86_64; each limit is soft and hard at once.
+sub set_limits {
+    for my $limit (@{ $spec{limits} // [] }) {
+        my ($resource, $value) = split / /, $limit;
+        syscall(302, 0, int($resource), pack('QQ', $value, $value), 0) == 0 or die "limit $resource: $!\n";
+    }
+}
+
 sub run_job {
     my ($out, $err) = @_;
     pipe(my $reader, my $writer) or return event('failed', -1);
@@ -192,6 +200,7 @@ sub run_job {
         new_session('job');
         set_descriptors($reader, $out, $err);
         umask($spec{umask});
+        set_limits();
         if ($spec{privileged}) { take_groups(0) }
         else { become_user() }
         chdir($spec{cwd}) or chdir('/');

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { parseDuration } from '../common/format.ts';
 import type { Pair, StartMessage } from '../common/protocol.ts';
 import type { MomPaths } from '../common/site.ts';
+import { sizeInBytes } from '../server/resources.ts';
 import { hookSeconds, type MomConfig } from './config.ts';
 
 /** Names and values of a spec file; a name ending in `[]` may come again. */
@@ -154,7 +155,28 @@ export function startSpec(message: StartMessage, files: JobFiles, place: Place):
     ...argv.map((word): Pair => ['argv[]', word]),
     ['stdin', `${files.script}${words}\n`],
     ...environmentSpec('env', jobEnvironment(message, files, place, shell)),
+    ...limitSpec(message),
   ];
+}
+
+/** The system's numbers of limits on address space, data, resident memory, file size and CPU time. */
+const RLIMIT = { as: 9, data: 2, rss: 5, fsize: 1, cpu: 0 };
+
+/** What TORQUE's mom_set_limits makes of what the job asks for: the smaller one of vmem and pvmem, but not less than pmem. */
+function limitSpec(message: StartMessage): Spec {
+  const bytes = (name: string) => sizeInBytes(resource(message, name) ?? '');
+  const memory = bytes('pmem') ?? (message.nodes === 1 ? bytes('mem') : undefined);
+  const virtual = [bytes('vmem'), bytes('pvmem')].filter((size) => size !== undefined);
+  const limits: [keyof typeof RLIMIT, number | undefined][] = [
+    ['data', memory],
+    ['rss', memory],
+    ['as', virtual.length === 0 ? undefined : Math.max(Math.min(...virtual), memory ?? 0)],
+    ['fsize', bytes('file')],
+    ['cpu', parseDuration(resource(message, 'pcput') ?? '')],
+  ];
+  return limits.flatMap(
+    ([name, value]): Spec => (value === undefined ? [] : [['limits[]', `${RLIMIT[name]} ${value}`]]),
+  );
 }
 
 function jobEnvironment(message: StartMessage, files: JobFiles, place: Place, shell: string): Pair[] {
