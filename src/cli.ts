@@ -140,6 +140,24 @@ async function explain(thrown: unknown): Promise<number> {
   }
 }
 
+/** Started by A-REX or a mom: what becomes of their output is decided there, and their exit codes mean something. */
+const STARTED_BY_PROGRAMS = ['submit', 'scan', 'cancel', 'prologue', 'run', 'epilogue'];
+
+/** A reader who has seen enough (`| head -1`) is no failure, and a full disk is none of ours to show a stack for. */
+function watchOutput(command: string | undefined): void {
+  if (command !== undefined && STARTED_BY_PROGRAMS.includes(command)) return;
+  for (const [name, stream] of Object.entries({ stdout: process.stdout, stderr: process.stderr }))
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+      if (name === 'stdout')
+        process.stderr.write(
+          `vmbatch: node fault: ${name} cannot be written: ${error.message} [output-failed]\n`,
+        );
+      process.exit(3); // of a fault of the node; the table of them is not loaded for this
+    });
+}
+
+watchOutput(process.argv[2]);
 start(process.argv.slice(2))
   .catch(explain)
   .then((code) => {
