@@ -47,7 +47,10 @@ const ROWS: Mistake<NodeGround>[] = [
   {
     mistake: 'dist was copied without a part of it',
     plant: ({ remove }) => remove('dist/share/hooks/job-starter'),
-    look: says('hooks', 'install'),
+    look: (node) => {
+      const places = ['--mom-dir', node.at('mom_priv'), '--job-starter', node.at('job-starter')];
+      return says('hooks', 'install', ...places)(node);
+    },
     text: [/the installation lacks share\/hooks\/job-starter/, /copy the dist folder as a whole/],
     exit: 3,
   },

@@ -21,6 +21,17 @@ beforeEach(async () => {
 timeouts: { ready: ${READY_SECONDS} s }
 `);
   node.guestAddress = '192.0.2.10';
+  // This node has the share itself.
+  const { path, options } = node.config.share;
+  const share = {
+    type: 'nfs' as const,
+    server: '127.0.0.1:/share',
+    version: '4.2' as const,
+    port: 2049,
+    path,
+    options,
+  };
+  node.config = { ...node.config, share };
 });
 afterEach(() => node.remove());
 
