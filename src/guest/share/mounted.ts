@@ -53,15 +53,15 @@ const THIS_MACHINE: MountSources = {
 /** Checks the share, and what else the hypervisor passes from this node into guests.
  * @throws VmbatchError `node` (`share-not-mounted`) if one of the places is an empty mount point */
 export async function checkMounted(
-  config: Pick<NodeConfig, 'share' | 'mounts'> & { network: Pick<NodeConfig['network'], 'type'> },
+  config: Pick<NodeConfig, 'share' | 'mounts'>,
   sources = THIS_MACHINE,
 ): Promise<void> {
-  const { share, mounts, network } = config;
+  const { share, mounts } = config;
   const passed = mounts.filter(({ type }) => type !== 'nfs');
-  for (const mount of [share, ...passed]) await checkPlace(mount, network.type === 'user', sources);
+  for (const mount of [share, ...passed]) await checkPlace(mount, sources);
 }
 
-async function checkPlace(share: MountConfig, isUserNetwork: boolean, sources: MountSources): Promise<void> {
+async function checkPlace(share: MountConfig, sources: MountSources): Promise<void> {
   const mounts = mountsOf(sources.mountinfo());
   const there = mounts
     .filter(({ path }) => isIn(share.path, path))
@@ -71,7 +71,7 @@ async function checkPlace(share: MountConfig, isUserNetwork: boolean, sources: M
   if (planned !== undefined && !mounts.some(({ path }) => path === planned))
     throw refuse(share, `/etc/fstab has ${planned}, and nothing is mounted there`, `mount ${planned}`);
   if (share.type !== 'nfs' || !LOCAL.has(there.type)) return;
-  if (await isServedHere(share, isUserNetwork, sources)) return;
+  if (await isServedHere(share, sources)) return;
   throw refuse(
     share,
     `it is a directory of this node's own file system (${there.type} on ${there.path}), and ${share.server} is another machine's`,
@@ -112,7 +112,6 @@ const unescaped = (text: string) =>
 
 async function isServedHere(
   share: Extract<MountConfig, { type: 'nfs' }>,
-  isUserNetwork: boolean,
   sources: MountSources,
 ): Promise<boolean> {
   const host = share.server
@@ -120,7 +119,7 @@ async function isServedHere(
     .replace(/^\[|\]$/g, '')
     .toLowerCase();
   // QEMU's user network calls the host so.
-  if (isUserNetwork && /^(10\.0\.2\.2|fec0::2)$/.test(host)) return true;
+  if (/^(10\.0\.2\.2|fec0::2)$/.test(host)) return true;
   const own = sources.hostName().toLowerCase();
   if (host === 'localhost' || host === own || host.startsWith(`${own}.`) || own.startsWith(`${host}.`))
     return true;

@@ -75,8 +75,9 @@ ${extra}
 describe('vmbatch check node', () => {
   it('finds nothing wrong where all is there, but for the hypervisor that does not answer', async () => {
     const row = await check();
-    for (const { name } of NODE_CHECKS)
-      expect([name, row(name).state]).toEqual([name, name === 'hypervisor' ? 'failed' : 'ok']);
+    // No libvirt listens here, and only it says who QEMU is.
+    const STATES: Readonly<Record<string, string>> = { hypervisor: 'failed', reach: 'skipped' };
+    for (const { name } of NODE_CHECKS) expect([name, row(name).state]).toEqual([name, STATES[name] ?? 'ok']);
     expect(row('guests').found).toBe('demo: a qemu guest with 1 cpu');
     expect(row('node-file').found).toBe(`${folder}/node.yaml: 1 queue, 1 image`);
   });

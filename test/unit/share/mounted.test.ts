@@ -18,11 +18,11 @@ const SOURCES: MountSources = {
 const nfs = (server: string, path = '/shared'): MountConfig => ({
   ...{ type: 'nfs', server, path, version: '4.1', port: 2049, options: [] },
 });
-const check = (share: MountConfig, sources: Partial<MountSources>, type: 'user' | 'bridge' = 'bridge') =>
-  checkMounted({ share, mounts: [], network: { type } }, { ...SOURCES, ...sources });
+const check = (share: MountConfig, sources: Partial<MountSources>) =>
+  checkMounted({ share, mounts: [] }, { ...SOURCES, ...sources });
 
 describe('a share', () => {
-  it.each<[string, MountConfig, Partial<MountSources>, ('user' | 'bridge')?]>([
+  it.each<[string, MountConfig, Partial<MountSources>]>([
     ['NFS', nfs('nfs.example.org:/x'), { mountinfo: () => `${ROOT}\n${mounted('/shared', 'nfs4')}` }],
     [
       'a directory in NFS',
@@ -52,7 +52,7 @@ describe('a share', () => {
       nfs('nfs.example.org:/x'),
       { exports: () => '/shared\t*(rw,sync)\n' },
     ],
-    ["of this node, as guests on QEMU's user network see it", nfs('10.0.2.2:/x'), {}, 'user'],
+    ["of this node, as guests on QEMU's user network see it", nfs('10.0.2.2:/x'), {}],
     ['passed in from the own disk', { type: '9p', path: '/shared', options: [] }, {}],
     [
       'in fstab and mounted',
@@ -67,8 +67,8 @@ describe('a share', () => {
       { type: '9p', path: '/shared', options: [] },
       { fstab: () => '#srv:/x /shared nfs rw 0 0\nsrv:/x /shared nfs rw,noauto 0 0' },
     ],
-  ])('is there that is %s', async (_how, share, sources, type) => {
-    await expect(check(share, sources, type)).resolves.toBeUndefined();
+  ])('is there that is %s', async (_how, share, sources) => {
+    await expect(check(share, sources)).resolves.toBeUndefined();
   });
 
   it.each<[string, MountConfig, Partial<MountSources>, RegExp]>([
@@ -80,7 +80,6 @@ describe('a share', () => {
     ],
     ['on the own disk, with a server that nobody knows', nfs('gone.example.org:/x'), {}, /own file system/],
     ['on the own disk, with another address', nfs('[2001:db8::1]:/x'), {}, /own file system/],
-    ["by the name of QEMU's user network, on a bridge", nfs('10.0.2.2:/x'), {}, /own file system/],
     [
       'in fstab',
       nfs('192.0.2.7:/x'),
