@@ -92,5 +92,5 @@ export function brokenLeases(directory: string, before: number): string[] {
   return namesIn(directory)
     .filter((name) => LOCK.test(name) && readLease(directory, name) === undefined)
     .map((name) => join(directory, name))
-    .filter((path) => (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs ?? before) < before);
+    .filter((path) => (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? before) < before);
 }
