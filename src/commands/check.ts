@@ -3,7 +3,7 @@ import { realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import picocolors from 'picocolors';
-import { DEFAULT_MOM_DIRECTORY, DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import type { CheckResult, CheckState } from '../util/check.ts';
 import { FAULT_OUTCOMES, VmbatchError } from '../util/errors.ts';
 import { run } from '../util/run.ts';
@@ -20,7 +20,7 @@ Takes seconds, changes nothing. On a node only root can look; on a CE who is not
 
   --config FILE   ce: arc.conf, or the file that A-REX makes of it. Default: $ARC_CONFIG, else /etc/arc.conf
                   node: the node file. Default: ${DEFAULT_NODE_FILE}
-  --mom-dir DIR   the mom's mom_priv. Default: ${DEFAULT_MOM_DIRECTORY}
+  --mom-dir DIR   the mom's mom_priv. Default: that of the mom that runs here
   --json          one JSON object, for programs
 
 Exit codes: 0 nothing has failed (there may be warnings); something has: ${FAULT_OUTCOMES.site.commandExit} on a CE, ${FAULT_OUTCOMES.node.commandExit} on a node.
@@ -35,7 +35,12 @@ export async function main(argv: string[]): Promise<number> {
   const version = typeof VMBATCH_VERSION === 'string' ? VMBATCH_VERSION : 'development';
   const results =
     what === 'node'
-      ? await (await import('../node/check-node.ts')).checkNode({ configFile: file, momDirectory, run })
+      ? await (await import('../node/check-node.ts')).checkNode({
+          configFile: file,
+          momDirectory,
+          vmbatch: process.argv[1] ?? 'vmbatch',
+          run,
+        })
       : await (await import('../ce/check-ce.ts')).checkCe({
           file,
           installation: dirname(realpathSync(process.argv[1] ?? '.')),
@@ -57,7 +62,7 @@ export async function main(argv: string[]): Promise<number> {
 function parse(argv: string[]): {
   what: 'ce' | 'node';
   file: string;
-  momDirectory: string;
+  momDirectory: string | undefined;
   json: boolean;
   help: boolean;
 } {
@@ -90,7 +95,7 @@ function parse(argv: string[]): {
   return {
     what: what === 'node' ? 'node' : 'ce',
     file: values.config ?? byDefault,
-    momDirectory: values['mom-dir'] ?? DEFAULT_MOM_DIRECTORY,
+    momDirectory: values['mom-dir'],
     json: values.json ?? false,
     help,
   };

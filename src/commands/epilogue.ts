@@ -3,13 +3,14 @@ import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
 import type { Outcome } from '../guest/session-file.ts';
-import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
+import { openHypervisor, openLastLog, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
+import { momOfHook } from '../node/mom.ts';
 import { readQueueList } from '../node/queue-list.ts';
 import { type JobRecord, jobPaths } from '../node/record.ts';
 import { type EpilogueArguments, parseEpilogueArguments, queueOfEpilogue } from '../torque/hook-arguments.ts';
-import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
-import { type Log, NO_LOG } from '../util/log.ts';
+import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../util/errors.ts';
+import type { Log } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
 import { requireRoot } from '../util/root.ts';
 import { run } from '../util/run.ts';
@@ -36,11 +37,18 @@ export async function main(argv: string[]): Promise<number> {
   if (given === undefined) return 0;
   const hook = peer === undefined ? given : { ...given, jobId: peerJobId(given.jobId, parseRank(peer.rank)) };
   const known = existsSync(jobPaths(state, hook.jobId).directory);
-  const config = readConfig(configFile, known);
+  const read = readConfig(configFile);
+  const config = read instanceof Error ? undefined : read;
   // A job that has a record had a guest, whatever the node file says of its queue by now.
   const served = config?.queues ?? readQueueList(state) ?? [];
   if (!known && !served.includes(hook.queue)) return 0;
-  const log = config === undefined ? NO_LOG : await openNodeLog(config.log, hook.jobId);
+  const log =
+    config === undefined ? await openLastLog(state, hook.jobId) : await openNodeLog(config.log, hook.jobId);
+  // Only where there is something to undo: what is written to stderr reaches the users of other queues.
+  if (read instanceof Error && known) {
+    process.stderr.write(`${reportError(read)}\n`);
+    log.write('error', read.message, { fault: read.fault, code: read.code, hint: read.hint });
+  }
   try {
     const timeoutMs = config?.timeouts.virshMs ?? VIRSH_MS;
     const done = await endGuest({
@@ -53,6 +61,7 @@ export async function main(argv: string[]): Promise<number> {
       ...(config === undefined || peer !== undefined
         ? {}
         : { onEnd: (record, outcome) => tellGuard(config, log, record, outcome) }),
+      lookAtStarter: () => lookAtStarter(state, hook).catch(() => undefined),
       tell: (text) => process.stderr.write(`${text}\n`),
     });
     await lookForMore(configFile, state);
@@ -77,31 +86,51 @@ function readArguments(
     return parseEpilogueArguments(argv);
   } catch (error) {
     const queue = queueOfEpilogue(argv);
-    const served = readConfig(configFile, false)?.queues ?? readQueueList(state) ?? [];
+    const read = readConfig(configFile);
+    const served = read instanceof Error ? (readQueueList(state) ?? []) : read.queues;
     if (queue !== undefined && !served.includes(queue)) return undefined;
     throw error;
   }
 }
 
-/** In prologue mode `started` it is the starter that finds out whether the guest came up. Its word is in a file of the user's: whoever
- * writes there what is not so can bring a node as far as one of its own jobs can. */
+/** Tells the guard what only the end of a job shows: whether it ran in its guest and, in prologue mode `started`, whether the guest came
+ * up. A starter's word is in a file of the user's: whoever writes there what is not so can bring a node as far as one of its own jobs
+ * can. */
 async function tellGuard(
   config: NodeConfig,
   log: Log,
   { jobId, steps, request }: JobRecord,
   outcome: Outcome | undefined,
 ): Promise<void> {
-  if (steps.boot !== undefined || outcome === undefined) return;
+  if (outcome === undefined) return;
   const { noteFault, noteSuccess } = await import('../node/guard/watch.ts');
   const { state } = config;
-  if (outcome.exitCode !== undefined) await noteSuccess({ state, log });
-  if (outcome.fault !== 'node') return;
+  const awaited = steps.boot === undefined;
+  if (outcome.exitCode !== undefined) await noteSuccess({ state, log }, awaited ? 'both' : 'run');
+  if (outcome.fault !== 'node' || !(awaited || outcome.code === 'starter-unused')) return;
   const error = { code: outcome.code ?? 'guest-lost', message: outcome.message ?? 'its guest was lost' };
   const node = process.env['PBS_MSHOST'];
   await noteFault(
     { state, settings: config.guard, images: config.images.size, node, run, log },
     { jobId, image: request?.image, error },
   );
+}
+
+/** Why the mom may have started the job without us, as far as it can be seen now. */
+async function lookAtStarter(
+  state: string,
+  { script, user }: EpilogueArguments,
+): Promise<string | undefined> {
+  const mom = momOfHook(script);
+  if (mom === undefined) return undefined;
+  const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
+    import('../node/job-starter.ts'),
+    import('../torque/mom-config.ts'),
+    import('../util/account.ts'),
+  ]);
+  const view = viewStarter(readMomConfig(mom.config), state);
+  const flaw = view.flaws[0] ?? (await refusedTo(await findAccount(user), view, run));
+  return flaw && `${flaw.found}; ${flaw.advice}`;
 }
 
 /** What other jobs have left here is a reaper's, which this job need not wait for. */
@@ -113,13 +142,11 @@ async function lookForMore(configFile: string, state: string): Promise<void> {
   await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', ...words]);
 }
 
-/** The node file, if it can be had: an undo goes by the record, not by it. Its faults are told only where there
- * is something to undo: what is written to stderr reaches the users of other queues. */
-function readConfig(file: string, tell: boolean): NodeConfig | undefined {
+/** The node file, if it can be had: an undo goes by the record, not by it. */
+function readConfig(file: string): NodeConfig | VmbatchError {
   try {
     return loadNodeConfig(file);
   } catch (error) {
-    if (tell) process.stderr.write(`${reportError(toVmbatchError(error, 'node'))}\n`);
-    return undefined;
+    return toVmbatchError(error, 'node');
   }
 }

@@ -1,12 +1,33 @@
-// vmbatch hooks install: prologue, epilogue and job starter for a mom
-import { join, resolve } from 'node:path';
+// vmbatch hooks install|uninstall: prologue, epilogue and job starter for a mom
+import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { FILTER6 } from '../guest/network/plan.ts';
-import { DEFAULT_MOM_DIRECTORY, DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { installHooks } from '../node/hooks.ts';
+import { DEFAULT_NODE_FILE } from '../node/environment.ts';
+import { installHooks, uninstallHooks } from '../node/hooks.ts';
+import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
+import { findMom } from '../node/mom.ts';
+import {
+  missingLines,
+  planLines,
+  removeMomLines,
+  type WantedLines,
+  wantedAlarm,
+  writeMomLines,
+} from '../node/mom-lines.ts';
+import { readMomConfig } from '../torque/mom-config.ts';
+import { toVmbatchError } from '../util/errors.ts';
 import { resourcePath } from '../util/resources.ts';
 import { describeRun, run } from '../util/run.ts';
+
+interface Options {
+  config: string;
+  momDir?: string;
+  jobStarter?: string;
+  writeConfig?: boolean;
+}
+
+const RESTART = 'then restart pbs_mom with -p: running jobs stay';
 
 export async function main(argv: string[]): Promise<number> {
   const program = new Command('vmbatch hooks').description('the hooks of the mom on this node');
@@ -14,30 +35,73 @@ export async function main(argv: string[]): Promise<number> {
     .command('install')
     .description('put prologue, epilogue and job starter in place, with the paths of this installation')
     .option('--config <FILE>', 'the node file', DEFAULT_NODE_FILE)
-    .option('--mom-dir <DIR>', "the mom's mom_priv", DEFAULT_MOM_DIRECTORY)
-    .option('--job-starter <FILE>', 'where the job starter goes', '/usr/local/libexec/vmbatch-job-starter')
-    .action(async (options: { config: string; momDir: string; jobStarter: string }) => {
-      const configFile = resolve(options.config);
-      const jobStarter = resolve(options.jobStarter);
-      const config = loadNodeConfig(configFile);
-      const written = installHooks({
-        config,
-        configFile,
-        momDirectory: resolve(options.momDir),
-        jobStarter,
-        node: process.execPath,
-        vmbatch: process.argv[1] ?? 'vmbatch',
-      });
-      await defineFilter(config);
-      process.stdout.write(
-        `${written.map((path) => `wrote ${path}\n`).join('')}` +
-          `these lines belong into ${join(resolve(options.momDir), 'config')}; then restart pbs_mom with -p:\n` +
-          `  $job_starter ${jobStarter}\n  $prologalarm 300\n` +
-          `'vmbatch check node' says whether a guest could be started here\n`,
-      );
-    });
+    .option('--mom-dir <DIR>', "the mom's mom_priv (default: that of the mom that runs here)")
+    .option('--job-starter <FILE>', 'where the job starter goes', DEFAULT_JOB_STARTER)
+    .option('--write-config', "write what is missing into the mom's config too; the site's own lines stay")
+    .action(install);
+  program
+    .command('uninstall')
+    .description("take the hooks away again, and our lines out of the mom's config")
+    .option('--mom-dir <DIR>', "the mom's mom_priv (default: that of the mom that runs here)")
+    .option('--job-starter <FILE>', 'where the job starter is (default: where it was put)')
+    .action(uninstall);
   await program.parseAsync(argv, { from: 'user' });
   return 0;
+}
+
+async function install(options: Options): Promise<void> {
+  const configFile = resolve(options.config);
+  const jobStarter = resolve(options.jobStarter ?? DEFAULT_JOB_STARTER);
+  const mom = findMom(options.momDir);
+  const config = loadNodeConfig(configFile);
+  const wanted = { jobStarter, alarm: wantedAlarm(config.timeouts.readyMs) };
+  // Before anything is written: a site's own job starter is a question for people.
+  if (options.writeConfig === true) planLines(mom.config, wanted);
+  const written = installHooks({
+    config,
+    configFile,
+    momDirectory: mom.directory,
+    jobStarter,
+    node: process.execPath,
+    vmbatch: process.argv[1] ?? 'vmbatch',
+  });
+  await defineFilter(config);
+  say(written.map((path) => `wrote ${path}`));
+  say(options.writeConfig === true ? putLines(mom.config, wanted) : tellLines(mom.config, wanted));
+  say([`'vmbatch check node' says whether a guest could be started here`]);
+}
+
+function putLines(file: string, wanted: WantedLines): string[] {
+  const lines = writeMomLines(file, wanted);
+  if (lines.length === 0) return [`${file} has what is needed`];
+  return [`${file} has these lines now; ${RESTART}:`, ...lines.map((line) => `  ${line}`)];
+}
+
+/** What an admin still has to write. */
+function tellLines(file: string, wanted: WantedLines): string[] {
+  try {
+    const lines = missingLines(readMomConfig(file), wanted);
+    if (lines.length === 0) return [`${file} has what is needed`];
+    return [
+      `these lines belong into ${file} (vmbatch hooks install --write-config puts them there); ${RESTART}:`,
+      ...lines.map((line) => `  ${line}`),
+    ];
+  } catch (thrown) {
+    const { message, hint } = toVmbatchError(thrown, 'node');
+    return [message, ...(hint === undefined ? [] : [hint])];
+  }
+}
+
+function uninstall(options: Options): void {
+  const mom = findMom(options.momDir);
+  const jobStarter = options.jobStarter === undefined ? undefined : resolve(options.jobStarter);
+  const removed = uninstallHooks({ momDirectory: mom.directory, jobStarter });
+  say(removed.length === 0 ? ['there are no hooks of vmbatch'] : removed.map((path) => `removed ${path}`));
+  if (removeMomLines(mom.config)) say([`took our lines out of ${mom.config}; ${RESTART}`]);
+}
+
+function say(lines: readonly string[]): void {
+  process.stdout.write(lines.map((line) => `${line}\n`).join(''));
 }
 
 /** Our network filter, for guests with an IPv6 address. Without it such guests have none: said, not fatal. */

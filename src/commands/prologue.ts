@@ -2,31 +2,35 @@
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
+import { findRequestLine } from '../guest/request.ts';
 import { thisProcess } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
-import { noteFault, noteSuccess } from '../node/guard/watch.ts';
+import { prologueExitOf, reportFailedStart, type StartAttempt } from '../node/failed-start.ts';
+import { noteSuccess } from '../node/guard/watch.ts';
+import { noteInstalled } from '../node/installed.ts';
+import { refusedTo, refuseFlawedStarter, viewStarter } from '../node/job-starter.ts';
+import { momOfHook } from '../node/mom.ts';
 import { foreignOwner } from '../node/owner/state-owner.ts';
 import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
-import { noteRefusal } from '../node/refusal-note.ts';
 import {
   type HookArguments,
-  hookLimitMs,
   parsePrologueArguments,
   queueOfPrologue,
   wallSecondsOf,
 } from '../torque/hook-arguments.ts';
-import { findAccount } from '../util/account.ts';
+import { hookLimitMs, type MomConfig, readMomConfig } from '../torque/mom-config.ts';
+import type { Account } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
-import { NO_LOG } from '../util/log.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
 import { requireRoot } from '../util/root.ts';
 import { run } from '../util/run.ts';
 
 /** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
 const PEER_LIMIT_MS = 600_000;
+const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
 const MAX_NODE_FILE_BYTES = 1024 * 1024;
 
 const HELP = `usage: vmbatch prologue [--config FILE] [--state DIR] JOBID USER GROUP NAME RESOURCES QUEUE ACCOUNT SCRIPT
@@ -49,51 +53,75 @@ export async function main(argv: string[]): Promise<number> {
     const [message, code] = ['the job was deleted while its guest was being started', 'job-deleted'];
     over.abort(new VmbatchError({ fault: 'job', code, message }));
   });
+  const attempt: StartAttempt = { state: BUILT_IN_DEFAULTS.state, jobId: '-', isPeer: false };
   try {
     requireRoot('prologue');
-    const { configFile, state, rest, peer } = takeHookOptions(argv);
-    const queue = queueOfPrologue(rest);
-    const config = await readConfig(configFile, state, queue, rest[0]);
-    // What else the mom says of other queues' jobs is nothing that could be refused.
-    if (config === undefined || (queue !== undefined && !config.queues.includes(queue))) return 0;
-    const given = parsePrologueArguments(rest);
-    const isPeer = peer?.isStart === false;
-    const hook = isPeer ? { ...given, jobId: given.jobId.replace(/\.node[0-9]+$/, '') } : given;
-    if (config.state !== state)
-      throw new VmbatchError({
-        fault: 'node',
-        code: 'hooks-outdated',
-        message: `the hooks were installed for state: ${state}, the node file says ${config.state}`,
-        hint: 'run vmbatch hooks install again',
-      });
-    if (peer?.isStart === true) await startParallel(config, hook, parseRank(peer.rank), argv);
-    else
-      await start(
-        config,
-        hook,
-        over.signal,
-        peer === undefined ? undefined : { rank: parseRank(peer.rank), configFile },
-      );
+    await work(argv, attempt, over.signal);
     return 0;
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     process.stderr.write(`${reportError(error)}\n`);
+    await reportFailedStart(attempt, error).catch(() => undefined);
     return prologueExitOf(error);
+  } finally {
+    await attempt.log?.close();
   }
 }
 
-/** An image that the node does not have is not there at the next attempt, whoever named it. */
-const prologueExitOf = ({ fault, code }: VmbatchError) =>
-  code === 'image-unknown' ? FAULT_OUTCOMES.job.prologueExit : FAULT_OUTCOMES[fault].prologueExit;
+async function work(argv: string[], attempt: StartAttempt, signal: AbortSignal): Promise<void> {
+  const { configFile, state, rest, peer } = takeHookOptions(argv);
+  attempt.state = state;
+  attempt.jobId = rest[0] ?? attempt.jobId;
+  attempt.isPeer = peer !== undefined;
+  const queue = queueOfPrologue(rest);
+  const config = readConfig(configFile, state, queue);
+  // What else the mom says of other queues' jobs is nothing that could be refused.
+  if (config === undefined || (queue !== undefined && !config.queues.includes(queue))) {
+    if (peer === undefined) refuseOtherQueue(rest, configFile, attempt);
+    return;
+  }
+  attempt.config = config;
+  const given = parsePrologueArguments(rest);
+  // In the background the id has the number of the node already.
+  const hook = peer === undefined ? given : { ...given, jobId: given.jobId.replace(/\.node[0-9]+$/, '') };
+  attempt.hook = hook;
+  attempt.jobId = hook.jobId;
+  if (config.state !== state)
+    throw new VmbatchError({
+      fault: 'node',
+      code: 'hooks-outdated',
+      message: `the hooks were installed for state: ${state}, the node file says ${config.state}`,
+      hint: 'run vmbatch hooks install again',
+    });
+  if (foreignOwner(state) === undefined) noteInstalled(state, { log: config.log });
+  if (peer === undefined) return startFirst(config, hook, attempt, signal);
+  const rank = parseRank(peer.rank);
+  attempt.jobId = peerJobId(hook.jobId, rank);
+  if (peer.isStart) await startParallel(config, hook, rank, argv, attempt);
+  else await startPeerGuest(config, hook, attempt, signal, { rank, configFile });
+}
+
+/** A job of a queue that is not served runs on the node itself, and must not if its script asks for a guest. The node file may lack the
+ * queue; but a script is its owner's, so nothing of this is the node's fault.
+ * @throws VmbatchError `job` */
+function refuseOtherQueue(rest: readonly string[], configFile: string, attempt: StartAttempt): void {
+  const [jobId = '', , , , , queue = '', , path = ''] = rest;
+  const script = readForeignFile(path, { maxBytes: MAX_SCRIPT_BYTES }, 'job');
+  const line = findRequestLine(script?.toString('latin1') ?? '');
+  if (line === undefined) return;
+  attempt.hook = parsePrologueArguments(rest);
+  throw new VmbatchError({
+    fault: 'job',
+    code: 'queue-not-served',
+    message: `line ${line} of the job script asks for a guest, and jobs of queue ${queue} get none on this node`,
+    hint: `submit to a queue with guests; the site adds ${queue} to queues: of ${configFile} if it is one`,
+    jobId,
+  });
+}
 
 /** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip in
  * the file must not stop the other queues of the mom. */
-async function readConfig(
-  file: string,
-  state: string,
-  queue: string | undefined,
-  jobId = '',
-): Promise<NodeConfig | undefined> {
+function readConfig(file: string, state: string, queue: string | undefined): NodeConfig | undefined {
   try {
     const config = loadNodeConfig(file);
     // What another node has in its state directory is not for us to change; jobs of ours are refused for it.
@@ -101,12 +129,6 @@ async function readConfig(
     return config;
   } catch (error) {
     if (queue !== undefined && readQueueList(state)?.includes(queue) === false) return undefined;
-    // A file that is broken fails every job.
-    const settings = { faults: BUILT_IN_DEFAULTS['guard.faults'], node: undefined, pbsBinPath: undefined };
-    await noteFault(
-      { state, settings, images: 1, node: undefined, run, log: NO_LOG },
-      { jobId, image: undefined, error: toVmbatchError(error, 'node') },
-    );
     throw error;
   }
 }
@@ -117,10 +139,12 @@ function readNodeFile(path: string): string {
   );
 }
 
-/** The user is not known to this node: nobody to tell. */
-async function noteFor({ user, script }: HookArguments, text: string): Promise<void> {
-  const account = await findAccount(user).catch(() => undefined);
-  if (account !== undefined) await noteRefusal(script, account, text);
+/** The mom says nothing when it starts a job without us: this is the last that can be done about it before the job runs. */
+async function checkStarter(mom: MomConfig, state: string, account: Account, jobId: string): Promise<void> {
+  const view = viewStarter(mom, state);
+  refuseFlawedStarter(view.flaws, jobId);
+  const refused = await refusedTo(account, view, run);
+  if (refused !== undefined) refuseFlawedStarter([refused], jobId);
 }
 
 /** prologue.parallel: what an earlier start left is removed, the rest is done in the background. */
@@ -129,6 +153,7 @@ async function startParallel(
   hook: HookArguments,
   rank: number,
   argv: readonly string[],
+  attempt: StartAttempt,
 ): Promise<void> {
   // Such a job is refused by the first node's prologue.
   if (config.network.type === 'user') return;
@@ -137,95 +162,93 @@ async function startParallel(
     import('../node/epilogue.ts'),
     import('../node/background.ts'),
   ]);
-  const log = await openNodeLog(config.log, hook.jobId);
-  try {
-    await endGuest({
-      state: config.state,
-      hook: { ...hook, jobId: peerJobId(hook.jobId, rank), exitStatus: 0 },
-      log,
-      openHypervisor: (uri) => openHypervisor(uri, config.timeouts.virshMs),
-    });
-    await prepareMeeting({ config, hook });
-    // An epilogue finds the process by the id that it has here.
-    const place = argv.indexOf('--parallel');
-    const rest = argv.slice(place + 3);
-    const words = [...argv.slice(0, place), '--peer', String(rank), peerJobId(hook.jobId, rank), ...rest];
-    await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', 'prologue', ...words]);
-  } finally {
-    await log.close();
-  }
+  const log = await openNodeLog(config.log, attempt.jobId);
+  attempt.log = log;
+  await endGuest({
+    state: config.state,
+    hook: { ...hook, jobId: attempt.jobId, exitStatus: 0 },
+    log,
+    openHypervisor: (uri) => openHypervisor(uri, config.timeouts.virshMs),
+  });
+  await prepareMeeting({ config, hook });
+  // An epilogue finds the process by the id that it has here.
+  const place = argv.indexOf('--parallel');
+  const rest = argv.slice(place + 3);
+  const words = [...argv.slice(0, place), '--peer', String(rank), attempt.jobId, ...rest];
+  await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', 'prologue', ...words]);
 }
 
-async function start(
+/** What a start needs on whichever node. */
+async function optionsFor(
   config: NodeConfig,
   hook: HookArguments,
+  attempt: StartAttempt,
   signal: AbortSignal,
-  peer: { rank: number; configFile: string } | undefined,
+): Promise<Omit<PrologueOptions, 'limitMs' | 'ppn'>> {
+  const log = await openNodeLog(config.log, attempt.jobId);
+  attempt.log = log;
+  return {
+    config,
+    hook,
+    hypervisor: openHypervisor(config.hypervisor.uri, config.timeouts.virshMs),
+    log,
+    run,
+    facts: () => lookUpFacts(config, hook.jobId, run),
+    wallSeconds: wallSecondsOf(hook.resources),
+    self: thisProcess(),
+    onImage: (name) => {
+      attempt.image = name;
+    },
+    signal,
+  };
+}
+
+/** What the first node's prologue has started in the background on another node. */
+async function startPeerGuest(
+  config: NodeConfig,
+  hook: HookArguments,
+  attempt: StartAttempt,
+  signal: AbortSignal,
+  { rank, configFile }: { rank: number; configFile: string },
 ): Promise<void> {
-  const log = await openNodeLog(
-    config.log,
-    peer === undefined ? hook.jobId : peerJobId(hook.jobId, peer.rank),
-  );
-  let image: string | undefined;
-  try {
-    const ppn = Number.parseInt(process.env['PBS_NUM_PPN'] ?? '1', 10);
-    const nodeFile = process.env['PBS_NODEFILE'];
-    const options: PrologueOptions = {
-      config,
-      hook,
-      hypervisor: openHypervisor(config.hypervisor.uri, config.timeouts.virshMs),
-      log,
-      run,
-      facts: () => lookUpFacts(config, hook.jobId, run),
-      wallSeconds: wallSecondsOf(hook.resources),
-      ppn: Number.isInteger(ppn) && ppn > 0 ? ppn : 1,
-      // The mom starts its hooks in its own folder, where its configuration is.
-      limitMs: peer === undefined ? hookLimitMs('config') - performance.now() : PEER_LIMIT_MS,
-      self: thisProcess(),
-      onImage: (name) => {
-        image = name;
-      },
-      signal,
-    };
-    if (peer !== undefined) {
-      const { jobId, user, group, jobName, resources, queue } = hook;
-      const ended = [jobId, user, group, jobName, '0', resources, '', queue, '', '0', ''];
-      const program = [process.execPath, process.argv[1] ?? 'vmbatch'];
-      const places = ['--config', peer.configFile, '--state', config.state, '--parallel', String(peer.rank)];
-      const { startPeer } = await import('../node/parallel.ts');
-      await startPeer(options, peer.rank, [...program, 'epilogue', ...places, ...ended]);
-      return;
-    }
-    // TORQUE's number is 0 where the nodes were asked for by name.
-    const isAlone = nodeFile === undefined || (process.env['PBS_NUM_NODES'] ?? '1') === '1';
-    const text = isAlone ? '' : readNodeFile(nodeFile);
-    await startGuest({ ...options, ...(text === '' ? {} : { peers: { nodeFile: text } }) });
-    // In mode `started` nobody knows yet.
-    if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log });
-  } catch (thrown) {
-    const error = toVmbatchError(thrown, 'node');
-    log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {
-      fault: error.fault,
-      code: error.code,
-      hint: error.hint,
-      ...(error.fault === 'bug' ? { report: reportError(error) } : {}),
-    });
-    if (FAULT_OUTCOMES[error.fault].countsAgainstNode)
-      await noteFault(
-        {
-          state: config.state,
-          settings: config.guard,
-          images: config.images.size,
-          // The job's first node, as TORQUE calls it; of the others it tells no name.
-          node: peer === undefined ? process.env['PBS_MSHOST'] : undefined,
-          run,
-          log,
-        },
-        { jobId: hook.jobId, image, error },
-      );
-    if (prologueExitOf(error) === 1 && error.code !== 'job-deleted') await noteFor(hook, reportError(error));
-    throw error;
-  } finally {
-    await log.close();
-  }
+  const common = await optionsFor(config, hook, attempt, signal);
+  const { jobId, user, group, jobName, resources, queue } = hook;
+  const ended = [jobId, user, group, jobName, '0', resources, '', queue, '', '0', ''];
+  const program = [process.execPath, process.argv[1] ?? 'vmbatch'];
+  const places = ['--config', configFile, '--state', config.state, '--parallel', String(rank)];
+  const { startPeer } = await import('../node/parallel.ts');
+  const options = { ...common, limitMs: PEER_LIMIT_MS, ppn: slotsSaid() };
+  await startPeer(options, rank, [...program, 'epilogue', ...places, ...ended]);
+}
+
+/** The job's first node, or its only one. */
+async function startFirst(
+  config: NodeConfig,
+  hook: HookArguments,
+  attempt: StartAttempt,
+  signal: AbortSignal,
+): Promise<void> {
+  const common = await optionsFor(config, hook, attempt, signal);
+  const mom = momOfHook(hook.script);
+  const momConfig = readMomConfig(mom?.config ?? 'config');
+  const nodeFile = process.env['PBS_NODEFILE'];
+  // TORQUE's number is 0 where the nodes were asked for by name.
+  const isAlone = nodeFile === undefined || (process.env['PBS_NUM_NODES'] ?? '1') === '1';
+  const text = isAlone ? '' : readNodeFile(nodeFile);
+  await startGuest({
+    ...common,
+    ppn: slotsSaid(),
+    limitMs: hookLimitMs(momConfig) - performance.now(),
+    ...(mom === undefined
+      ? {}
+      : { checkStarter: (account) => checkStarter(momConfig, config.state, account, hook.jobId) }),
+    ...(text === '' ? {} : { peers: { nodeFile: text } }),
+  });
+  // In mode `started` nobody knows yet.
+  if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log: common.log }, 'start');
+}
+
+function slotsSaid(): number {
+  const ppn = Number.parseInt(process.env['PBS_NUM_PPN'] ?? '1', 10);
+  return Number.isInteger(ppn) && ppn > 0 ? ppn : 1;
 }

@@ -87,6 +87,24 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
     repositories: undefined,
     stage: undefined,
   };
+  for (const { text, line } of headerLines(scriptText)) {
+    if (text === undefined)
+      throw invalid(where, line, 'the header of the script goes on beyond 64 KiB, allowed: at most 64 KiB');
+    if (isRequestLine(text)) readLine(request, text.slice(PREFIX.length), line);
+    else request.imageOfCe ??= CHOOSER.exec(text)?.[1];
+  }
+  return request;
+}
+
+/** The first `#VMBATCH` line in the header of a batch script, from 1; undefined if there is none. */
+export function findRequestLine(scriptText: string): number | undefined {
+  for (const { text, line } of headerLines(scriptText))
+    if (text !== undefined && isRequestLine(text)) return line;
+  return undefined;
+}
+
+/** The lines before the first that is neither blank nor a comment. A header that goes on beyond the bound ends without a text. */
+function* headerLines(scriptText: string): Generator<{ text: string | undefined; line: number }> {
   let line = 0;
   for (let start = 0; start < scriptText.length; ) {
     line++;
@@ -94,15 +112,14 @@ export function parseGuestRequest(scriptText: string, where: string): GuestReque
     const end = newline === -1 ? scriptText.length : start + newline;
     const first = firstNonBlank(scriptText, start, Math.min(end, start + MAX_HEADER));
     // Where the header ends does not depend on how long the line is that ends it.
-    if (first !== undefined && first !== '#') break;
-    if (end > MAX_HEADER)
-      throw invalid(where, line, 'the header of the script goes on beyond 64 KiB, allowed: at most 64 KiB');
-    const text = scriptText.slice(start, end);
-    if (isRequestLine(text)) readLine(request, text.slice(PREFIX.length), line);
-    else request.imageOfCe ??= CHOOSER.exec(text)?.[1];
+    if (first !== undefined && first !== '#') return;
+    if (end > MAX_HEADER) {
+      yield { text: undefined, line };
+      return;
+    }
+    yield { text: scriptText.slice(start, end), line };
     start = end + 1;
   }
-  return request;
 }
 
 /** What the node grants: the request within the image's limits, defaults for the rest. Without `vcpus=` the

@@ -1,6 +1,5 @@
 // `vmbatch check node`: the table of what a worker node needs before a job depends on it.
-import { accessSync, constants, readFileSync, statfsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, statfsSync, statSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import type { ImageConfig } from '../config/node-config.ts';
 import { formatMebibytes, formatSize } from '../config/units.ts';
@@ -25,22 +24,27 @@ import { errnoOf } from '../util/errors.ts';
 import { nearestDirectory } from '../util/files.ts';
 import type { Run } from '../util/run.ts';
 import { directoriesRow } from './check-directories.ts';
+import { MOM_CHECKS, type MomSite } from './check-mom.ts';
 import { networkRow } from './check-network.ts';
 import { PROGRAM_CHECKS } from './check-programs.ts';
 import { reachRow } from './check-reach.ts';
 import { openHypervisor } from './environment.ts';
+import { findMom, type MomPlace } from './mom.ts';
 import { foreignOwner } from './owner/state-owner.ts';
 import { previewGuest } from './preview.ts';
 
 export interface NodeSiteOptions {
   configFile: string;
-  /** The mom's `mom_priv`. */
-  momDirectory: string;
+  /** The mom's `mom_priv`, if it was named. */
+  momDirectory: string | undefined;
+  /** Our executable. */
+  vmbatch: string;
   run: Run;
 }
 
-interface NodeSite extends NodeSiteOptions {
-  config: () => NodeConfig;
+interface NodeSite extends MomSite {
+  /** Of the mom that was found, else where TORQUE has it by default. */
+  momDirectory: string;
 }
 
 /** For all rows together; more than a share that hangs takes by default. */
@@ -156,39 +160,24 @@ export const NODE_CHECKS: readonly Check<NodeSite>[] = [
       });
     },
   },
-  {
-    name: 'hooks',
-    about: 'Are prologue, epilogue and job starter those of this node file?',
-    needs: ['node-file'],
-    check({ configFile, momDirectory }) {
-      const advice = 'vmbatch hooks install';
-      return ['prologue', 'epilogue'].map((name) => {
-        const path = join(momDirectory, name);
-        let text: string;
-        try {
-          text = readFileSync(path, 'utf8');
-        } catch (error) {
-          return warning(`${path} cannot be read (${errnoOf(error)})`, advice);
-        }
-        if (!text.includes("Put in place by 'vmbatch hooks install'"))
-          return warning(`${path} is not from vmbatch`, `${advice}, or call ours from it`);
-        if (!text.includes(configFile)) return warning(`${path} was installed for another node file`, advice);
-        const { mode, uid } = statSync(path);
-        if (uid !== 0 || (mode & 0o022) !== 0)
-          return failed(`${path} may be written to by others than root: the mom does not run it`, advice);
-        return ok(path);
-      });
-    },
-  },
+  ...MOM_CHECKS,
 ];
 
 /** Looks at everything; changes nothing. */
 export function checkNode(options: NodeSiteOptions): Promise<CheckResult[]> {
   let config: NodeConfig | undefined;
+  let found: MomPlace | undefined;
+  const mom = () => {
+    found ??= findMom(options.momDirectory);
+    return found;
+  };
   return runChecks(
     NODE_CHECKS,
     {
       ...options,
+      node: process.execPath,
+      mom,
+      momDirectory: directoryOr(mom, '/var/spool/torque/mom_priv'),
       config() {
         config ??= loadNodeConfig(options.configFile);
         return config;
@@ -231,3 +220,11 @@ function whyNotKept(path: string): Finding | undefined {
 }
 
 const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+function directoryOr(mom: () => MomPlace, usual: string): string {
+  try {
+    return mom().directory;
+  } catch {
+    return usual; // the row about the mom says why
+  }
+}

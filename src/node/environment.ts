@@ -1,15 +1,15 @@
 // What the node's commands share: their options, the hypervisor and the log.
-import { existsSync, mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import { loadNodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
 import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { type Log, NO_LOG, openLog } from '../util/log.ts';
+import { type Log, openLog, printable } from '../util/log.ts';
 import { run } from '../util/run.ts';
+import { readInstalled } from './installed.ts';
 
 export const DEFAULT_NODE_FILE = '/etc/vmbatch/node.yaml';
-export const DEFAULT_MOM_DIRECTORY = '/var/spool/torque/mom_priv';
 
 /** What stands before a hook's own arguments, which may look like options. */
 export interface HookOptions {
@@ -46,16 +46,41 @@ export function stateOf(configFile: string): string {
   return existsSync(configFile) ? loadNodeConfig(configFile).state : BUILT_IN_DEFAULTS.state;
 }
 
-/** Opens the log; one that cannot be opened is done without, and said so on stderr. */
+/** Opens the log; where that is impossible, the log of the system has its lines. */
 export async function openNodeLog(directory: string, jobId: string): Promise<Log> {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o750 });
+    accessSync(directory, constants.W_OK);
     return await openLog(directory, jobId);
   } catch (error) {
     const why = errnoOf(error) ?? toVmbatchError(error, 'node').message;
     process.stderr.write(`vmbatch: no log in ${directory} (${why}): is log in the node file right?\n`);
-    return NO_LOG;
+    return systemLog(jobId);
   }
+}
+
+/** For what goes wrong before the node file has told where the log is: the directory of the last one that could be read, else the log
+ * of the system. */
+export async function openLastLog(state: string, jobId: string): Promise<Log> {
+  const { log } = readInstalled(state);
+  return log === undefined ? systemLog(jobId) : openNodeLog(log, jobId);
+}
+
+/** syslog, by way of logger. */
+function systemLog(jobId: string): Log {
+  const priorities = { error: 'err', warn: 'warning', info: 'info', debug: 'debug' };
+  const running: Promise<unknown>[] = [];
+  return {
+    write(level, message, facts) {
+      const tail = facts === undefined ? '' : ` ${JSON.stringify(facts)}`;
+      const text = printable(`${jobId} ${message}${tail}`).slice(0, 4000);
+      const words = ['-t', 'vmbatch', '-p', `daemon.${priorities[level]}`, '--', text];
+      running.push(run('logger', words, { timeoutMs: 5_000 }));
+    },
+    close: async () => {
+      await Promise.all(running);
+    },
+  };
 }
 
 export function openHypervisor(uri: string, timeoutMs: number): Hypervisor {

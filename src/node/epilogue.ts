@@ -24,6 +24,7 @@ import {
   writeRecord,
 } from './record.ts';
 import { undo } from './undo.ts';
+import { unusedSession } from './unused-session.ts';
 
 export interface EpilogueOptions {
   state: string;
@@ -37,6 +38,8 @@ export interface EpilogueOptions {
   onEnd?: (record: JobRecord, outcome: Outcome | undefined) => Promise<void>;
   /** The prologue ran in this very process: there is none to stop. */
   isOwn?: boolean;
+  /** What is wrong with how the mom starts jobs, asked for when a job has not used its guest. */
+  lookAtStarter?: () => Promise<string | undefined>;
   /** Tells the job's user something: TORQUE delivers an epilogue's output with the job's. */
   tell?: (text: string) => void;
 }
@@ -78,7 +81,7 @@ async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: numb
     return true;
   }
 
-  const outcome = readOutcome(sessionPaths(state, hook.jobId), record.uid);
+  const outcome = await outcomeOf(options, record);
   await options.onEnd?.(record, outcome);
   const failed = hasFailed(hook.exitStatus, outcome?.fault);
   if (failed) {
@@ -105,10 +108,25 @@ async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: numb
   appendHistory(state, record, { exitStatus: hook.exitStatus, outcome });
   for (const failure of failures)
     log.write('error', `left over: ${failure.step}: ${failure.error.message}`, { code: failure.error.code });
-  if (outcome?.message !== undefined) log.write('warn', outcome.message, { fault: outcome.fault });
+  if (outcome?.message !== undefined) {
+    const { fault, code, message } = outcome;
+    log.write(code === 'starter-unused' ? 'error' : 'warn', message, { fault, code });
+  }
   const ended = { exitStatus: hook.exitStatus, exitCode: outcome?.exitCode, ...record.seconds };
   if (failures.length === 0) log.write('info', 'the guest is gone', ended);
   return failures.length === 0;
+}
+
+/** What the starter left, or what it means that it left nothing. */
+async function outcomeOf(
+  { state, hook, tell, lookAtStarter }: EpilogueOptions,
+  record: JobRecord,
+): Promise<Outcome | undefined> {
+  const left = readOutcome(sessionPaths(state, hook.jobId), record.uid);
+  if (left !== undefined || unusedSession(record, hook, left, '') === undefined) return left;
+  const unused = unusedSession(record, hook, left, await lookAtStarter?.());
+  tell?.(`vmbatch: this job did not run in its guest; the log of vmbatch on this node says why`);
+  return unused;
 }
 
 /** Keeps the guest of a failed job for a while instead of removing it, if that is wished and there is one.

@@ -50,6 +50,10 @@ export interface PrologueOptions {
   limitMs: number;
   /** Seconds that the job may run; undefined: not known. */
   wallSeconds?: number | undefined;
+  /** Looks whether the mom would start the job through our job starter, and whether that could work as the job's user; undefined:
+   * no mom has asked for this guest.
+   * @throws VmbatchError `node` */
+  checkStarter?: ((account: Account) => Promise<void>) | undefined;
   /** Looks up what the node can do. */
   facts: () => Promise<NodeFacts>;
   hypervisor: Hypervisor;
@@ -102,6 +106,7 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
   const remainingMs = () => Math.max(100, giveUpAt - (performance.now() - begun));
   const guard = openShareGuard(describeShare(config.share), config.timeouts.shareMs);
   try {
+    await options.checkStarter?.(account);
     const { request, role } = decideRequest(options, account);
     record.request = { image: request.imageName, vcpus: request.vcpus, memoryBytes: request.memoryBytes };
     beginRecord(paths, record);

@@ -1,5 +1,4 @@
-// What the mom hands to prologue and epilogue, and what its configuration says about them.
-import { readFileSync } from 'node:fs';
+// What the mom hands to prologue and epilogue.
 import { VmbatchError } from '../util/errors.ts';
 import { isJobId } from './job-id.ts';
 
@@ -18,6 +17,8 @@ export interface HookArguments {
 export interface EpilogueArguments extends HookArguments {
   /** What TORQUE takes for the job's exit status; 0 when the mom was restarted meanwhile. */
   exitStatus: number;
+  /** Of the job; 0: nothing of it was ever started. Undefined: not known. */
+  session?: number | undefined;
 }
 
 /** A job's id is also a part of names of files, with some thirty characters beside it. */
@@ -40,10 +41,11 @@ export function parsePrologueArguments(argv: readonly string[]): HookArguments {
 /** An epilogue's eleven: id, user, group, name, session, resources asked for, resources used, queue, account,
  * exit status, script. */
 export function parseEpilogueArguments(argv: readonly string[]): EpilogueArguments {
-  const [jobId, user, group, jobName, , resources, , queue, , exitStatus, script] = argv;
+  const [jobId, user, group, jobName, session, resources, , queue, , exitStatus, script] = argv;
   return {
     ...check('epilogue', 11, argv, { jobId, user, group, jobName, resources, queue, script }),
     exitStatus: Number.parseInt(exitStatus ?? '0', 10) || 0,
+    session: /^[0-9]{1,10}$/.test(session ?? '') ? Number(session) : undefined,
   };
 }
 
@@ -94,17 +96,4 @@ export function checkJobId(jobId: string | undefined): string {
     code: 'job-id',
     message: `${JSON.stringify(jobId)} is not the id of a TORQUE job: ${ID_RULE}`,
   });
-}
-
-/** Milliseconds after which the mom kills a hook, with the session it runs in: `$prologalarm` of the mom's
- * configuration (300 s if it says nothing), less ten seconds when it is more than ten. */
-export function hookLimitMs(momConfig: string): number {
-  let seconds = 300;
-  try {
-    const match = /^\s*\$prologalarm\s+(\d+)/m.exec(readFileSync(momConfig, 'utf8'));
-    if (match !== null) seconds = Number(match[1]);
-  } catch {
-    // no configuration: the mom's default
-  }
-  return (seconds > 10 ? seconds - 10 : seconds) * 1000;
 }

@@ -25,12 +25,12 @@ import { readGuard } from '../../src/node/guard/state.ts';
 import { jobPaths, prepareState, readRecord } from '../../src/node/record.ts';
 import { listTickets } from '../../src/node/turn.ts';
 import {
-  hookLimitMs,
   parseEpilogueArguments,
   parsePrologueArguments,
   wallSecondsOf,
 } from '../../src/torque/hook-arguments.ts';
 import { JobElements } from '../../src/torque/job-elements.ts';
+import { hookLimitMs, readMomConfig } from '../../src/torque/mom-config.ts';
 import { parsePbsnodes } from '../../src/torque/pbsnodes.ts';
 import { parseQstatJobs, requestedSlots } from '../../src/torque/qstat.ts';
 import { parseAttributeLists } from '../../src/torque/queues.ts';
@@ -173,7 +173,7 @@ export const TARGETS: readonly Target[] = [
     name: 'mom configuration',
     from: 'the admin',
     examples: () => texts('$prologalarm 300\n$job_starter /usr/lib/x\n'),
-    parse: asFile('config', (directory) => hookLimitMs(join(directory, 'config'))),
+    parse: asFile('config', (directory) => hookLimitMs(readMomConfig(join(directory, 'config')))),
   },
   {
     name: 'qstat -x',

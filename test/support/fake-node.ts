@@ -9,11 +9,13 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
+import { sessionPaths } from '../../src/guest/session-file.ts';
 import type { DomainState, Hypervisor } from '../../src/hypervisor/port.ts';
 import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
@@ -41,7 +43,11 @@ export interface FakeNode {
   onCreate: () => void;
   script(text: string): void;
   start(jobId: string, options?: { signal?: AbortSignal; peers?: { nodeFile: string } }): Promise<unknown>;
-  end(jobId: string, options?: Partial<EpilogueOptions> & { exitStatus?: number }): Promise<boolean>;
+  /** @param options `isUnused`: the mom has not called the job starter */
+  end(
+    jobId: string,
+    options?: Partial<EpilogueOptions> & { exitStatus?: number; isUnused?: boolean },
+  ): Promise<boolean>;
   /** The mom does not know the job any more. */
   forget(jobId: string): void;
   reap(options?: Partial<ReapOptions>): Promise<ReapReport>;
@@ -144,14 +150,19 @@ ${changes}`;
         peers,
       });
     },
-    end: (jobId, { exitStatus = 0, ...options } = {}) =>
-      endGuest({
+    end: (jobId, { exitStatus = 0, isUnused = false, ...options } = {}) => {
+      // What the job starter leaves as soon as it is called.
+      const { outcome } = sessionPaths(node.config.state, jobId);
+      if (!isUnused && existsSync(outcome) && statSync(outcome).size === 0)
+        writeFileSync(outcome, '{"version":1}');
+      return endGuest({
         state: node.config.state,
         hook: { ...hook(jobId), exitStatus },
         openHypervisor: () => hypervisor,
         log,
         ...options,
-      }),
+      });
+    },
     hypervisor,
     remove: () => rmSync(directory, { recursive: true, force: true }),
   };

@@ -12,6 +12,11 @@ export function countsAgainstNode(code: string): boolean {
   return !NOT_THE_NODES.has(code);
 }
 
+/** Whether a guest that starts says nothing of it: the job did not run in its guest, which was there. */
+export function comesAfterStart(code: string): boolean {
+  return code === 'starter-unused';
+}
+
 /** A job that comes again has one fault: its last. */
 export function addFault(faults: readonly NodeFault[], fault: NodeFault): NodeFault[] {
   return [...faults.filter(({ jobId }) => jobId !== fault.jobId), fault].slice(-MOST);

@@ -5,8 +5,8 @@ import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
 import { foreignOwner } from '../owner/state-owner.ts';
 import { takeOffline, takeOfflineUnnoted } from './offline.ts';
-import { changeGuard, hasGuardState, readGuard } from './state.ts';
-import { addFault, causes, countsAgainstNode, describeStreak } from './streak.ts';
+import { changeGuard, hasGuardState, type NodeFault, readGuard } from './state.ts';
+import { addFault, causes, comesAfterStart, countsAgainstNode, describeStreak } from './streak.ts';
 
 export interface GuardOptions {
   state: string;
@@ -26,11 +26,18 @@ export interface FaultOfJob {
   error: Pick<VmbatchError, 'code' | 'message'>;
 }
 
-/** A guest started: what was before says nothing any more. Never fails: it must not change how the hook ends. */
-export function noteSuccess({ state, log }: Pick<GuardOptions, 'state' | 'log'>): Promise<void> {
+/** What went well: a guest started, a job ran in its guest, or (where the starter waits for the guest) both. */
+type Success = 'start' | 'run' | 'both';
+
+/** What was before says nothing any more, as far as it is of the same kind. Never fails: it must not change how the hook ends. */
+export function noteSuccess(
+  { state, log }: Pick<GuardOptions, 'state' | 'log'>,
+  of: Success = 'both',
+): Promise<void> {
+  const stays = ({ code }: NodeFault) => of !== 'both' && comesAfterStart(code) === (of === 'start');
   return attempt(log, async () => {
-    if (!hasGuardState(state) || readGuard(state).faults.length === 0) return;
-    await changeGuard(state, (guard) => ({ ...guard, faults: [] }));
+    if (!hasGuardState(state) || readGuard(state).faults.every(stays)) return;
+    await changeGuard(state, (guard) => ({ ...guard, faults: guard.faults.filter(stays) }));
   });
 }
 

@@ -1,5 +1,5 @@
 // mom_priv/config and pbs_environment: the settings of a mom that matter to jobs.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { Pair } from '../common/protocol.ts';
 
 export interface MomConfig {
@@ -11,6 +11,9 @@ export interface MomConfig {
   jobStarterPrivileged: boolean;
 }
 
+/** TORQUE reads no more of a line. */
+const MAX_LINE = 118;
+
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
@@ -19,12 +22,22 @@ function read(path: string): string {
   }
 }
 
+/** The last that exists and that its owner may execute: TORQUE passes over other lines as it reads them (`jobstarter` in
+ * parse_config.c). */
+function usableStarter(lines: readonly string[]): string | undefined {
+  return lines.findLast((path) => ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o100) !== 0);
+}
+
 /** Read for each job, so that a change counts for the next one without a restart (TORQUE needs a signal). */
 export function readMomConfig(path: string): MomConfig {
   const values = new Map<string, string>();
+  const starters: string[] = [];
   for (const line of read(path).split('\n')) {
-    const match = /^\s*\$(\w+)\s+(.*?)\s*$/.exec(line);
-    if (match !== null) values.set(match[1] ?? '', match[2] ?? '');
+    const match = /^\s*\$(\w+)\s*(.*?)\s*$/.exec(line.slice(0, MAX_LINE).replace(/#.*$/, ''));
+    if (match === null) continue;
+    const [, name = '', value = ''] = match;
+    values.set(name.toLowerCase(), value);
+    if (name.toLowerCase() === 'job_starter') starters.push(value);
   }
   const seconds = (name: string, standard: number): number => {
     const value = Number(values.get(name) ?? standard);
@@ -34,7 +47,7 @@ export function readMomConfig(path: string): MomConfig {
     prologAlarm: seconds('prologalarm', 300),
     checkPollSeconds: Math.max(1, seconds('check_poll_time', 45)),
     jobStartBlockSeconds: seconds('jobstartblocktime', 5),
-    jobStarter: values.get('job_starter'),
+    jobStarter: usableStarter(starters),
     jobStarterPrivileged: /^(1|t|true|y|yes|on)$/i.test(values.get('job_starter_run_privileged') ?? ''),
   };
 }

@@ -134,7 +134,12 @@ describe.runIf(process.getuid?.() === 0)('an image that stands on others', () =>
         code: 'image-changed',
         message: expect.stringContaining(name),
       });
-      const rows = await checkNode({ configFile: at('node.yaml'), momDirectory: folder, run });
+      const rows = await checkNode({
+        configFile: at('node.yaml'),
+        momDirectory: folder,
+        vmbatch: at('vmbatch'),
+        run,
+      });
       expect(rows.find(({ found }) => found.startsWith('image top: '))).toMatchObject({ state: 'failed' });
     },
   );
@@ -161,9 +166,9 @@ describe.runIf(process.getuid?.() === 0)('an image that stands on others', () =>
     utimesSync(at('base.raw'), 1, 1);
     expect(knownHashes(state(), chosen())).toBe('unknown');
     const row = async () =>
-      (await checkNode({ configFile: at('node.yaml'), momDirectory: folder, run })).find(({ found }) =>
-        found.startsWith('top: '),
-      );
+      (
+        await checkNode({ configFile: at('node.yaml'), momDirectory: folder, vmbatch: at('vmbatch'), run })
+      ).find(({ found }) => found.startsWith('top: '));
     expect(await row()).toMatchObject({
       state: 'warning',
       found: expect.stringContaining('SHA-256 is not looked at'),

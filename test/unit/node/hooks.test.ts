@@ -3,6 +3,7 @@ import {
   chmodSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -13,7 +14,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseNodeConfig } from '../../../src/config/node.ts';
-import { installHooks, renderShim } from '../../../src/node/hooks.ts';
+import { findRequestLine } from '../../../src/guest/request.ts';
+import { installHooks, uninstallHooks } from '../../../src/node/hooks.ts';
+import { renderShim } from '../../../src/node/shim.ts';
 
 let directory: string;
 let mom: string;
@@ -46,6 +49,7 @@ const EPILOGUE = (queue: string) => [
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmbatch-hooks-'));
+  chmodSync(directory, 0o755);
   mom = join(directory, 'mom priv');
   starter = join(directory, 'job starter');
   mkdirSync(mom);
@@ -72,8 +76,9 @@ share: { type: nfs, server: "10.0.2.2:/share", path: /share }
   installHooks({ config, configFile, momDirectory: mom, jobStarter: starter, node, vmbatch });
 }
 
-function call(file: string, args: string[], env: Record<string, string> = {}, input = '') {
-  const result = spawnSync(file, args, { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', ...env }, input });
+function call(file: string, args: string[], env: Record<string, string> = {}, input = '', uid = 0) {
+  const options = { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', ...env }, input, uid } as const;
+  const result = spawnSync(file, args, options);
   return { status: result.status, stdout: result.stdout, stderr: result.stderr };
 }
 
@@ -90,6 +95,26 @@ describe.runIf(process.getuid?.() === 0)('installHooks', () => {
     writeFileSync(join(mom, 'prologue'), '#!/bin/sh\n# the site has its own\n');
     expect(install).toThrow(/prologue is there already and is not from vmbatch/);
     expect(readFileSync(join(mom, 'prologue'), 'utf8')).toContain('its own');
+  });
+
+  it('takes its hooks away again and leaves those of others', () => {
+    install();
+    writeFileSync(join(mom, 'epilogue'), '#!/bin/sh\n# the site has its own\n');
+    const place = { momDirectory: mom, jobStarter: undefined };
+    expect(uninstallHooks(place)).toEqual([
+      ...['prologue', 'prologue.parallel', 'epilogue.parallel'].map((name) => join(mom, name)),
+      starter,
+    ]);
+    expect(readdirSync(mom)).toEqual(['epilogue']);
+    expect(uninstallHooks(place)).toEqual([]);
+  });
+
+  it('does not take the epilogue from under a job that has a guest', () => {
+    install();
+    mkdirSync(join(directory, 'state/jobs/112.vm'));
+    const place = { momDirectory: mom, jobStarter: undefined };
+    expect(() => uninstallHooks(place)).toThrow(/guests of jobs on this node still: 112\.vm/);
+    expect(readdirSync(mom)).toHaveLength(4);
   });
 
   it('lets jobs of other queues pass without starting Node', () => {
@@ -114,6 +139,30 @@ describe.runIf(process.getuid?.() === 0)('installHooks', () => {
     expect(call(join(mom, 'prologue'), PROLOGUE('plain')).stdout).toContain('[prologue]');
   });
 
+  it.each<[string, string, boolean]>([
+    ['asks for a guest', '#!/bin/sh\n#PBS -N x\n\n  # said\n#VMBATCH image=demo\necho hi\n', true],
+    ['asks for one with no words, in a line with CR', '#!/bin/sh\n#VMBATCH\r\n', true],
+    ['ends within that line', '#!/bin/sh\n#VMBATCH memory=1GiB', true],
+    ['has the line after its first command', '#!/bin/sh\n  true\n#VMBATCH image=demo\n', false],
+    ['has an indented one', '#!/bin/sh\n #VMBATCH image=demo\ntrue\n', false],
+    ['has a word that begins so', '#!/bin/sh\n#VMBATCHED\ntrue\n', false],
+    ['is one long line', 'x'.repeat(3_000_000), false],
+    ['is binary', '\x7fELF\0\0\n#VMBATCH image=demo\n', false],
+    ['is empty', '', false],
+  ])('asks Node about a job of another queue whose script %s, only then', (_what, text, asks) => {
+    install();
+    const script = join(directory, '112.vm.SC');
+    writeFileSync(script, text);
+    const words = [...PROLOGUE('plain').slice(0, -1), script];
+    const { status, stdout, stderr } = call(join(mom, 'prologue'), words);
+    expect({ status, stderr, asked: stdout.includes('[prologue]') }).toEqual({
+      status: 0,
+      stderr: '',
+      asked: asks,
+    });
+    expect(findRequestLine(text) !== undefined).toBe(asks);
+  });
+
   it('cleans up after a job that has a record, though its queue is served no longer', () => {
     install();
     mkdirSync(join(directory, 'state/jobs/112.vm'));
@@ -130,6 +179,14 @@ describe.runIf(process.getuid?.() === 0)('the job starter', () => {
     const words = `[${vmbatch}][run][--state][${directory}/state][--for][PID][/bin/bash]`;
     expect(stdout.replace(/\[\d+\]/, '[PID]')).toContain(words);
     expect(stdout).not.toContain('--max-old-space-size');
+  });
+
+  it('refuses to start anything as root for somebody else', () => {
+    install();
+    const other = { ...job, PBS_QUEUE: 'plain', LOGNAME: 'nobody' };
+    const { status, stdout, stderr } = call(starter, ['/bin/sh'], other, 'echo ran\n');
+    expect({ status, stdout }).toEqual({ status: 251, stdout: '' });
+    expect(stderr).toContain('$job_starter_run_privileged');
   });
 
   it("starts another queue's job as a login shell with the same stdin, as the mom does", () => {
@@ -162,6 +219,7 @@ describe.runIf(process.getuid?.() === 0)('the job starter', () => {
       ['/usr/bin/perl'],
       { ...job, PBS_QUEUE: 'plain', LOGNAME: 'no-such-account' },
       'print "@ARGV|"',
+      65534,
     );
     expect(perl).toMatchObject({ status: 0, stdout: '|', stderr: '' });
   });
