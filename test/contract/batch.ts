@@ -101,7 +101,8 @@ export class Batch {
       if (real) await this.putBack();
       return (await this.standin?.stop()) ?? [];
     } finally {
-      execFileSync('userdel', [this.account.name], { stdio: 'ignore' });
+      // -f: what TORQUE runs for the last job may still be there.
+      execFileSync('userdel', ['-f', this.account.name], { stdio: 'ignore' });
       rmSync(this.directory, { recursive: true, force: true });
     }
   }
@@ -326,6 +327,7 @@ export function asRecorded(batch: Batch, text: string, id = ''): string {
     .replaceAll(batch.account.home, '/home/alice')
     .replaceAll(id === '' ? '\0' : id, 'JOB.vm')
     .replaceAll(batch.account.name, 'alice')
+    .replaceAll(`alice@${batch.server}`, 'alice@localhost')
     .replaceAll(batch.queue, 'vmalice');
 }
 
