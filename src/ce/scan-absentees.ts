@@ -32,6 +32,8 @@ const GIVE_UP_MS = 24 * 3_600_000;
 const ACCOUNTS_A_PASS = 2;
 
 interface Absentee extends SavedAbsentee {
+  /** As TORQUE called it last. */
+  shownId?: string;
   lookAt: number;
   deletions: number;
 }
@@ -92,7 +94,10 @@ export class Absentees {
   async check(sources: EndSources, now = Date.now()): Promise<void> {
     const abandoned = this.#findAbandoned(now).slice(0, IDS_A_CALL);
     if (abandoned.length === 0) return;
-    const answers = await sources.ask(abandoned.map(({ localId }) => localId));
+    const answers = await sources.ask(
+      abandoned.map(({ localId }) => localId),
+      () => true,
+    );
     if (answers === undefined) return;
     const running: [Absentee, LiveJob][] = [];
     for (const job of abandoned) {
@@ -172,8 +177,10 @@ export class Absentees {
     const own: Absentee[] = [];
     for (const [job, live] of jobs) {
       const uid = await accountOf(live.owner, this.#options.torque.run);
-      if (uid === job.uid && outputIsOf(job.gridId, live.errorPath)) own.push(job);
-      else if (uid === undefined)
+      if (uid === job.uid && outputIsOf(job.gridId, live.errorPath)) {
+        job.shownId = live.shownId;
+        own.push(job);
+      } else if (uid === undefined)
         this.#options.complain(
           complaintOf(job),
           `job ${job.gridId}: batch job ${job.localId} belongs to ${live.owner}, an account that cannot be looked up; trying again`,
@@ -202,7 +209,7 @@ export class Absentees {
     const [first] = jobs;
     if (first === undefined) return;
     const { torque, log, complain, signal } = this.#options;
-    const ids = jobs.map(({ localId }) => localId);
+    const ids = jobs.map(({ localId, shownId }) => shownId ?? localId);
     const [program = '', ...args] = [
       ...(this.#actsAs(first.uid) === 'setpriv'
         ? ['setpriv', `--reuid=${first.uid}`, `--regid=${first.gid}`, '--clear-groups', '--']

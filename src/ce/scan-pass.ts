@@ -3,11 +3,12 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { openControlDirectory } from '../arc/control-directory.ts';
 import { isRefused } from '../arc/refused-id.ts';
 import type { Torque } from '../torque/commands.ts';
-import type { JobElement } from '../torque/qstat.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { Kicks } from './gm-kick.ts';
+import type { BatchRecord } from './outcome.ts';
 import { Absentees } from './scan-absentees.ts';
 import { Reporter } from './scan-lanes.ts';
+import { OtherNames } from './scan-other-names.ts';
 import { PerformanceLog } from './scan-perflog.ts';
 import type { ReadyJob } from './scan-report.ts';
 import { Saving } from './scan-saving.ts';
@@ -54,6 +55,7 @@ export class Scanner {
   readonly #index = new JobIndex();
   readonly #isWatched = (localId: string) => this.#index.get(localId).length > 0;
   readonly #traces = new Traces(this.#isWatched);
+  readonly #otherNames: OtherNames;
   readonly #saving: Saving;
   readonly #suspects: Suspects;
   readonly #sources: EndSources;
@@ -76,6 +78,7 @@ export class Scanner {
     this.#options = options;
     const directories = options.controlDirectories.map(openControlDirectory);
     this.#perflog = new PerformanceLog(options.perflogDirectory);
+    this.#otherNames = new OtherNames(this.#index, this.#traces, this.#complain);
     this.#suspects = new Suspects(this.#traces, options.sharedFilesystem ?? true);
     this.#reporter = this.#makeReporter();
     this.#watches = directories.map((directory) => new WatchList(directory, this.#index, this.#complain));
@@ -173,6 +176,7 @@ export class Scanner {
       this.#perflog.writeSystem(path);
     }
     if (this.#firstPass) this.#readLog();
+    if (welcome.length > 0) this.#otherNames.adopt(welcome.map(({ localId }) => localId));
     for (const job of welcome) this.#welcome(job);
     this.#firstPass = false;
     this.#perflog.write('ControlDirTraversal', performance.now() - started);
@@ -182,11 +186,14 @@ export class Scanner {
   #readLog(): void {
     const { events, more } = this.#sources.readLog();
     this.#behind = more;
-    for (const event of events) {
+    for (const heard of events) {
+      const event = this.#otherNames.resolve(heard);
       if (!this.#traces.note(event)) continue;
       const [job] = this.#index.get(event.jobId);
       if (job === undefined) continue;
       this.#suspects.hear(event);
+      // Whether it is this job that the line is about, TORQUE knows better.
+      if (event !== heard) this.#suspects.doubt(event.jobId);
       job.watch.dirty = true;
       if (event.kind === 'ended') this.#sources.trustLog(true);
     }
@@ -194,8 +201,11 @@ export class Scanner {
 
   #welcome(job: WatchedJob): void {
     if (isRefused(job.localId)) this.#ready.set(job, { job, batch: undefined, settled: true });
-    else if (hintsAtEnd(this.#traces.get(job.localId))) this.#suspects.add(job.localId);
-    else if (this.#firstPass) this.#doubtful = true;
+    else if (hintsAtEnd(this.#traces.get(job.localId))) {
+      // Whether it is this job that the lines were about, TORQUE knows better.
+      if (this.#traces.otherName(job.localId) === undefined) this.#suspects.add(job.localId);
+      else this.#suspects.doubt(job.localId);
+    } else if (this.#firstPass) this.#doubtful = true;
     // Submitted before this process began to read: the lines about it may have been read by the one before, too early to
     // be of use to it.
     else if (this.followsLog && this.#traces.get(job.localId)?.enqueued !== true)
@@ -230,10 +240,18 @@ export class Scanner {
     const comparison = ++this.#comparisons;
     const complete = await this.#sources.compare((element) => {
       const jobs = this.#index.get(element.id);
+      if (jobs.length === 0) return this.#otherNames.note(element);
       for (const job of jobs) job.listed = comparison;
-      if (jobs.length > 0 && element.state === 'C') this.#takeComplete(element);
+      if (element.state === 'C') this.#takeComplete(element.id, toRecord(element.parse()));
     });
+    const isListed = (localId: string) =>
+      this.#index.get(localId).some(({ listed }) => listed === comparison);
+    const found = this.#otherNames.settle(isListed);
     if (!complete) return false;
+    for (const { localId, record } of found) {
+      for (const job of this.#index.get(localId)) job.listed = comparison;
+      if (record !== undefined) this.#takeComplete(localId, record);
+    }
     this.#compared = true;
     this.#doubtful = false;
     for (const job of asked) {
@@ -247,12 +265,11 @@ export class Scanner {
     return true;
   }
 
-  #takeComplete(element: JobElement): void {
-    const record = toRecord(element.parse());
-    const trace = this.#traces.get(element.id);
+  #takeComplete(localId: string, record: BatchRecord): void {
+    const trace = this.#traces.get(localId);
     this.#sources.noteComplete(record, hintsAtEnd(trace));
     const batch = { ...record, deletedBy: trace?.deletedBy };
-    this.#makeReady({ localId: element.id, batch, settled: true }, true);
+    this.#makeReady({ localId, batch, settled: true }, true);
   }
 
   /** @param better whether this is better known than what was said of the job before */

@@ -3,7 +3,7 @@
 
 import type { Torque } from '../torque/commands.ts';
 import { TorqueError } from '../torque/errors.ts';
-import { isJobId } from '../torque/job-id.ts';
+import { isJobId, mayBeSameJob } from '../torque/job-id.ts';
 import { type JobElement, streamJobElements, type TorqueJob } from '../torque/qstat.ts';
 import type { LogEvent } from '../torque/server-log.ts';
 import { type LogPosition, ServerLogFollower } from '../torque/server-log-follower.ts';
@@ -37,6 +37,8 @@ const MAX_PARTS = 24;
 /** A job that is not over yet. */
 export interface LiveJob {
   state: string;
+  /** As TORQUE calls it. */
+  shownId: string;
   /** `user@host`. */
   owner: string;
   /** `host:/path`. */
@@ -163,10 +165,33 @@ export class EndSources {
   }
 
   /** Asks for jobs by id. An id that TORQUE cannot have given is one that it does not know. If TORQUE refuses to answer,
-   * it is asked again for fewer at a time, so that one id that it chokes on hides no others.
+   * it is asked again for fewer at a time, so that one id that it chokes on hides no others. A job that it does not know may be
+   * there under another name of the server: asked for by the number alone, TORQUE answers for its own.
    * @param localIds at most IDS_A_CALL
+   * @param byNumber of which of them that is not known yet
    * @returns undefined if the server did not answer; what is in no list of the answer is not known */
-  async ask(localIds: readonly string[]): Promise<JobAnswers | undefined> {
+  async ask(
+    localIds: readonly string[],
+    byNumber: (localId: string) => boolean,
+  ): Promise<JobAnswers | undefined> {
+    const answers = await this.#ask(localIds);
+    const mayHaveAnother = (id: string) => isJobId(id) && id.includes('.') && byNumber(id);
+    const unknown = localIds.filter((id) => answers?.unknown.has(id) && mayHaveAnother(id));
+    if (answers === undefined || unknown.length === 0) return answers;
+    const number = (id: string) => id.slice(0, id.indexOf('.'));
+    const others = await this.#ask(unknown.map(number));
+    for (const id of unknown) {
+      const live = others?.alive.get(number(id));
+      const record = others?.complete.get(number(id));
+      if (live !== undefined && mayBeSameJob(live.shownId, id)) answers.alive.set(id, live);
+      else if (record !== undefined && mayBeSameJob(record.id, id)) answers.complete.set(id, record);
+      else if (others?.unknown.has(number(id))) continue;
+      answers.unknown.delete(id);
+    }
+    return answers;
+  }
+
+  async #ask(localIds: readonly string[]): Promise<JobAnswers | undefined> {
     const answers: JobAnswers = { complete: new Map(), alive: new Map(), unknown: new Set() };
     const ids = localIds.filter((id) => {
       if (!isJobId(id)) answers.unknown.add(id);
@@ -204,6 +229,7 @@ export class EndSources {
           else
             answers.alive.set(element.id, {
               state: element.state,
+              shownId: element.shownId,
               owner: element.text('Job_Owner') ?? '',
               errorPath: element.text('Error_Path'),
             });

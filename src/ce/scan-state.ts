@@ -30,6 +30,8 @@ export interface JobTrace {
   started?: boolean;
   dequeued?: boolean;
   deletedBy?: string;
+  /** The id in these lines, if it is another one. */
+  as?: string;
   /** Of the last of these lines. */
   time?: number;
   exitStatus?: number;
@@ -141,7 +143,7 @@ const isTrace = (value: unknown): value is JobTrace =>
   isRecord(value) &&
   ['enqueued', 'started', 'dequeued'].every((key) => ['boolean', 'undefined'].includes(typeof value[key])) &&
   ['time', 'exitStatus', 'wallTime'].every((key) => ['number', 'undefined'].includes(typeof value[key])) &&
-  ['string', 'undefined'].includes(typeof value['deletedBy']);
+  ['deletedBy', 'as'].every((key) => ['string', 'undefined'].includes(typeof value[key]));
 
 const isAbsentee = (value: unknown): value is SavedAbsentee =>
   isRecord(value) &&

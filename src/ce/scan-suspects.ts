@@ -112,7 +112,11 @@ export class Suspects {
       .sort(([, one], [, other]) => one.askAt - other.askAt)
       .slice(0, IDS_A_CALL);
     if (due.length === 0) return [];
-    const answers = await sources.ask(due.map(([localId]) => localId));
+    const answers = await sources.ask(
+      due.map(([localId]) => localId),
+      // The others were looked for in TORQUE's list, or the log told of them.
+      (localId) => this.#traces.otherName(localId) !== undefined,
+    );
     const now = Date.now();
     const over: Over[] = [];
     for (const [localId, suspect] of due) {

@@ -1,4 +1,5 @@
 // What the server's log said of batch jobs, and what that is worth: is a job over, or who is to be asked?
+import { JobIds } from '../torque/job-id.ts';
 import type { LogEvent } from '../torque/server-log.ts';
 import type { BatchRecord } from './outcome.ts';
 import type { JobTrace } from './scan-state.ts';
@@ -36,6 +37,31 @@ export class Traces {
 
   forget(localId: string): void {
     this.#traces.delete(localId);
+  }
+
+  /** Ids of all jobs that the log told of. */
+  ids(): JobIds {
+    return new JobIds(this.#traces.keys());
+  }
+
+  /** What the log calls a job of ours, if that is not our id of it. */
+  otherName(localId: string): string | undefined {
+    return this.#traces.get(localId)?.as;
+  }
+
+  /** The lines about this job name another id. */
+  nameOtherwise(localId: string, as: string): void {
+    const trace = this.#traces.get(localId);
+    if (trace === undefined) this.#traces.set(localId, { as });
+    else trace.as = as;
+  }
+
+  /** What was heard of one id was about another one. */
+  rename(from: string, localId: string): void {
+    const trace = this.#traces.get(from);
+    if (trace === undefined) return;
+    this.#traces.delete(from);
+    this.#traces.set(localId, { ...trace, as: from });
   }
 
   /** @returns whether the line hints at the end of the job */

@@ -1,6 +1,8 @@
 // The jobs of one control directory whose end A-REX waits for, kept up to date with as little reading as possible.
 import type { ControlDirectory } from '../arc/control-directory.ts';
 import { localIdOf } from '../arc/local.ts';
+import { isRefused } from '../arc/refused-id.ts';
+import { JobIds } from '../torque/job-id.ts';
 import { errnoOf, toVmbatchError } from '../util/errors.ts';
 import { removeStale } from './lrms-done.ts';
 import { isAsSaved, type KnownJob, type SavedAbsentee, type SavedJob } from './scan-state.ts';
@@ -22,6 +24,12 @@ const NONE: readonly WatchedJob[] = [];
 /** Watched jobs of all control directories by the id of their batch job. Two grid jobs may name the same one. */
 export class JobIndex {
   readonly #jobs = new Map<string, WatchedJob[]>();
+  readonly #ids = new JobIds();
+
+  /** Ids of watched jobs that may mean the same job as this one. */
+  like(id: string): readonly string[] {
+    return this.#ids.like(id);
+  }
 
   get(localId: string): readonly WatchedJob[] {
     return this.#jobs.get(localId) ?? NONE;
@@ -29,14 +37,20 @@ export class JobIndex {
 
   add(job: WatchedJob): void {
     const known = this.#jobs.get(job.localId);
-    if (known === undefined) this.#jobs.set(job.localId, [job]);
-    else known.push(job);
+    if (known !== undefined) {
+      known.push(job);
+      return;
+    }
+    this.#jobs.set(job.localId, [job]);
+    if (!isRefused(job.localId)) this.#ids.add(job.localId);
   }
 
   remove(job: WatchedJob): void {
     const left = this.get(job.localId).filter((other) => other !== job);
-    if (left.length === 0) this.#jobs.delete(job.localId);
-    else this.#jobs.set(job.localId, left);
+    if (left.length === 0) {
+      this.#jobs.delete(job.localId);
+      this.#ids.delete(job.localId);
+    } else this.#jobs.set(job.localId, left);
   }
 }
 
