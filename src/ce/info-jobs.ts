@@ -1,4 +1,5 @@
 // Jobs for the information provider: each is folded into sums as it comes, and only those asked for are kept.
+import { JobIds } from '../torque/job-id.ts';
 import { type JobElement, requestedSlots } from '../torque/qstat.ts';
 import { countIndices, parseDuration, placeJob } from '../torque/units.ts';
 
@@ -63,6 +64,15 @@ export function addSums(all: Iterable<JobSums>): JobSums {
   return total;
 }
 
+/** A job that may be one that was asked for. */
+interface Candidate {
+  shownId: string;
+  sums: JobSums;
+  information: JobInformation;
+  /** No other id that was asked for may mean it. */
+  isSure: boolean;
+}
+
 /** Takes jobs one by one. */
 export class JobCollector {
   /** By queue. */
@@ -74,6 +84,9 @@ export class JobCollector {
   /** The queues of those found; empty if it was asked for jobs, wherever they are. */
   readonly #queues = new Map<string, string>();
   readonly #wanted: ReadonlySet<string> | undefined;
+  readonly #ids: JobIds;
+  /** By an id that was asked for: jobs that have it with another name of the server, or without any. */
+  readonly #candidates = new Map<string, Candidate[]>();
   readonly #slotsOf = lastOf(requestedSlots);
   readonly #wallTimeOf = lastOf(parseDuration);
   readonly #cpuTimeOf = lastOf(parseDuration);
@@ -81,13 +94,15 @@ export class JobCollector {
   /** @param wanted ids of jobs to keep; undefined: all */
   constructor(wanted: readonly string[] | undefined) {
     this.#wanted = wanted === undefined ? undefined : new Set(wanted);
+    this.#ids = new JobIds(this.#wanted ?? []);
   }
 
   add(element: JobElement): void {
     const { id, state } = element;
     const wanted = this.#wanted === undefined || this.#wanted.has(id);
     // TORQUE keeps jobs that have ended for a while; there may be more of them than of all others.
-    if (state === 'C' && !wanted) return;
+    const [likely, ...others] = wanted ? [] : this.#ids.like(id);
+    if (state === 'C' && !wanted && likely === undefined) return;
     const status = statusOf(state);
     const queue = element.text('queue') ?? '';
     const sums = this.#sumsOf(queue);
@@ -110,10 +125,10 @@ export class JobCollector {
       sums.waitingJobs++;
       sums.waitingCpus += cpus;
     }
-    if (!wanted) return;
+    if (!wanted && likely === undefined) return;
     if (this.#wanted === undefined) this.#queues.set(id, queue);
     // All that there may be at once, in one order: ten thousand jobs are too many for objects that grow.
-    this.#found[id] = {
+    const information: JobInformation = {
       status,
       cpus,
       nodes: place?.hosts ?? NONE,
@@ -123,6 +138,33 @@ export class JobCollector {
       reqwalltime: this.#wallTimeOf(element.text('walltime', 'Resource_List')),
       reqcputime: this.#cpuTimeOf(element.text('cput', 'Resource_List')),
     };
+    if (likely === undefined) this.#found[id] = information;
+    else
+      for (const asked of [likely, ...others]) {
+        const candidate = { shownId: id, sums, information, isSure: others.length === 0 };
+        this.#candidates.set(asked, [...(this.#candidates.get(asked) ?? []), candidate]);
+      }
+  }
+
+  /** To be called when all jobs have come: takes those that TORQUE has under another name of the server, where only one can be meant.
+   * @returns warnings about the others */
+  settle(): string[] {
+    const warnings: string[] = [];
+    for (const [asked, candidates] of this.#candidates) {
+      const [first, ...others] = candidates;
+      if (first === undefined || this.#found[asked] !== undefined) continue;
+      if (others.length > 0 || !first.isSure) {
+        const shown = candidates.map(({ shownId }) => shownId).join(' and ');
+        warnings.push(`batch job ${asked}: TORQUE tells of ${shown}, and which job that is cannot be told`);
+        continue;
+      }
+      const { sums, information } = first;
+      this.#found[asked] = information;
+      if (information.status !== 'R') continue;
+      sums.ownRunningJobs++;
+      sums.ownRunningCpus += information.cpus;
+    }
+    return warnings;
   }
 
   /** By id, those asked for that TORQUE has, wherever they are. If all were asked for: those of these queues. */

@@ -102,6 +102,7 @@ export async function information(
   ]);
   // Half of the jobs would make figures that look like good news.
   const known = complete ? jobs : new JobCollector([]);
+  unusable.push(...known.settle());
   const asked = request ?? { queues: askForAll(site, queues), jobs: undefined };
   return await describe({ jobs: known, queues, nodes, server, problems, unusable }, site, asked);
 }

@@ -183,6 +183,39 @@ describe('the CPUs of a job', () => {
   });
 });
 
+describe('a job that TORQUE calls otherwise', () => {
+  const ask = { queues: { vmalice: {} }, jobs: ['5.pbs.scm', '6.pbs.scm'] };
+
+  it.each(['5.pbs', '5', '5.PBS.example.org'])('is the one that was asked for: %s', async (id) => {
+    const info = await describeSite({ jobs: [{ id }, { id: '6.other' }], ask });
+    expect(info.jobs).toEqual({ '5.pbs.scm': expect.objectContaining({ status: 'R', nodes: ['n1'] }) });
+    expect(info.warnings).toEqual([]);
+  });
+
+  it('counts as one of the CE, not as somebody else’s CPUs', async () => {
+    const eight = { id: '5.pbs', hosts: 'n1/0-7', nodes: '1:ppn=8' };
+    const nodes = [{ name: 'n1', slots: 16 }];
+    const { queues } = await describeSite({ jobs: [eight], nodes, ask });
+    expect(queues['vmalice']?.running).toBe(1);
+  });
+
+  it('is left out with a warning when it may be either of two', async () => {
+    const info = await describeSite({
+      jobs: [{ id: '5.pbs' }, { id: '5.pbs.other' }, { id: '6.pbs.scm' }],
+      ask,
+    });
+    expect(Object.keys(info.jobs)).toEqual(['6.pbs.scm']);
+    expect(info.warnings).toEqual([
+      expect.stringContaining('batch job 5.pbs.scm: TORQUE tells of 5.pbs and 5.pbs.other'),
+    ]);
+  });
+
+  it('is never one that was asked for by its very id', async () => {
+    const info = await describeSite({ jobs: [{ id: '5.pbs', state: 'C' }, { id: '5.pbs.scm' }], ask });
+    expect(info.jobs['5.pbs.scm']?.status).toBe('R');
+  });
+});
+
 describe('sums', () => {
   it('of slots in use have the jobs of every queue on the nodes, and those of no other node', async () => {
     const { cluster } = await describeSite({
