@@ -65,7 +65,7 @@ export const boot: Step = {
     const { record, paths } = job;
     const report = await whileOthersFare(job, (signal) => waitForGuest({ ...job, signal }));
     if (record.ticket !== undefined) endTurn(job.state, record.ticket);
-    if (job.config.readyChannel === 'file') noteClock(job);
+    if (job.config.readyChannel === 'file') await noteClock(job);
     const { hostname, kernel, bootId, vcpus, memoryKiB, system, notes } = report;
     record.guest = { hostname, kernel, bootId, vcpus, memoryKiB, system };
     if (notes !== undefined) record.guest.notes = printable(notes);
@@ -85,7 +85,8 @@ export const boot: Step = {
 };
 
 /** The guest has just written its ready file: the time that the share gave it is compared with ours. */
-function noteClock({ record, config, log }: StartingJob): void {
+async function noteClock({ record, config, guard, log }: StartingJob): Promise<void> {
+  if (!(await guard.exists(record.readyFile))) return;
   const changed = statSync(record.readyFile, { throwIfNoEntry: false })?.ctimeMs;
   if (changed === undefined) return;
   const problem = clockProblem(describeShare(config.share), changed, record.startedAt);
