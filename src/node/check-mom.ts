@@ -169,7 +169,7 @@ async function tryAs(
   const ids = [gid, ...groups.map((group) => group.gid)].join(',');
   const become = [`--reuid=${uid}`, `--regid=${gid}`, `--groups=${ids}`, '--reset-env', '--'];
   const tried = await run('setpriv', [...become, ...words], { timeoutMs: RUN_MS, cwd: '/' });
-  if (tried.exitCode === 0) return ok(`${path}, which ${name} can run`);
+  if (tried.exitCode === 0) return ok(`${path}: the account ${name} can run it`);
   const installation = dirname(words[1] ?? '');
   return failed(
     `${name} cannot run vmbatch as the job starter would: ${describeRun(tried)}`,
