@@ -15,22 +15,25 @@ describe.runIf(isRoot)(
   `the contract of ${real ? 'TORQUE' : 'the stand-in'}`,
   { timeout: real ? 240_000 : 20_000 },
   () => {
-    let opened: Batch;
-    const batch = (): Batch => opened;
+    let opened: Batch | undefined;
+    const batch = (): Batch => {
+      if (opened === undefined) throw new Error('the batch system was not opened');
+      return opened;
+    };
 
     beforeAll(async () => {
       opened = await Batch.open();
     }, 60_000);
 
     afterAll(async () => {
-      const left = await opened.close();
+      const left = (await opened?.close()) ?? [];
       expect(left, 'sessions still running at the end').toEqual([]);
     }, 60_000);
 
     afterEach(async ({ task }) => {
       if (task.result?.state !== 'fail') return;
-      await opened.clear();
-      await opened.reset();
+      await batch().clear();
+      await batch().reset();
     });
 
     hooksContract(batch);
