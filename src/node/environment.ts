@@ -75,7 +75,8 @@ function systemLog(jobId: string): Log {
       const tail = facts === undefined ? '' : ` ${JSON.stringify(facts)}`;
       const text = printable(`${jobId} ${message}${tail}`).slice(0, 4000);
       const words = ['-t', 'vmbatch', '-p', `daemon.${priorities[level]}`, '--', text];
-      running.push(run('logger', words, { timeoutMs: 5_000 }));
+      // Where there is no logger either, the hook goes on without.
+      running.push(run('logger', words, { timeoutMs: 5_000 }).catch(() => undefined));
     },
     close: async () => {
       await Promise.all(running);

@@ -148,10 +148,11 @@ export async function refusedTo(
     const ids = [`--reuid=${account.uid}`, `--regid=${account.gid}`, `--groups=${groups.join(',')}`];
     const tried = await run('setpriv', [...ids, '--', 'test', flag, path], { timeoutMs: 10_000 });
     if (tried.exitCode === 0) continue;
+    const mend = to === 'read' && place === path ? `chmod a+r ${place}` : `chmod a+rx ${place}`;
     return {
       code: 'starter-broken',
       found: `${account.name} cannot ${to} ${path}${place === path ? '' : `: ${place} is closed`}`,
-      advice: `the job starter is run by the job's user: chmod ${to === 'read' && place === path ? 'a+r' : 'a+rx'} ${place}`,
+      advice: `the job starter is run by the job's user: ${mend}`,
     };
   }
   return undefined;

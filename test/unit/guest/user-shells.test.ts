@@ -40,12 +40,20 @@ class Sink extends Writable {
   }
 }
 
+/** Of the jobs in the guests, which are namespaces of this machine. */
+const directories: string[] = [];
+afterAll(() => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
 function session(guest: UserGuest, shell: string, script: string, login = false, limits: Limit[] = []) {
   const [stdout, stderr] = [new Sink(), new Sink()];
+  const directory = `/var/tmp/vmbatch-test-${process.pid}-${Math.random().toString(36).slice(2)}`;
+  directories.push(directory);
   const job = new JobSession({
     connection: guest.connection,
     launch: {
-      directory: `/var/tmp/vmbatch-test-${process.pid}-${Math.random().toString(36).slice(2)}`,
+      directory,
       scriptName: '7.server.SC',
       script: Buffer.from(script),
       scriptArguments: '',

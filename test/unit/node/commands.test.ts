@@ -25,7 +25,7 @@ function writeNodeFile(more: string): void {
 state: ${directory}/state
 log: ${directory}/log
 images: { demo: { path: ${directory}/absent.qcow2 } }
-share: { type: nfs, server: "10.0.2.2:/share", path: ${directory} }
+share: { type: nfs, server: "10.0.2.2:/share", path: ${directory}/share }
 ${more}`,
   );
   const past = new Date(Date.now() - 60_000);
@@ -108,7 +108,7 @@ describe.runIf(process.getuid?.() === 0)('vmbatch prologue', () => {
   it('refuses to work with shims that were installed for another state directory', () => {
     rmSync(config);
     writeNodeFile('');
-    const text = `queues: [vmalice]\nstate: ${directory}/elsewhere\nimages: { demo: { path: /x } }\nshare: { type: nfs, server: "h:/s", path: ${directory} }\n`;
+    const text = `queues: [vmalice]\nstate: ${directory}/elsewhere\nimages: { demo: { path: /x } }\nshare: { type: nfs, server: "h:/s", path: ${directory}/share }\n`;
     writeFileSync(config, text);
     expect(hook('prologue', 'vmalice')).toMatchObject({
       status: 2,

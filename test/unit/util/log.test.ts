@@ -1,11 +1,10 @@
-// A log that cannot be written is done without: it may neither fail nor hold up what it is about.
+// A log that cannot be written goes to the system's: it may neither fail nor hold up what it is about.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { openNodeLog } from '../../../src/node/environment.ts';
-import { NO_LOG } from '../../../src/util/log.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -51,10 +50,20 @@ it.each<[string, () => string]>([
       return directory;
     },
   ],
-])('is done without, at once, where the directory is %s', async (_what, place) => {
+])('is the log of the system, at once, where the directory is %s', async (_what, place) => {
   const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'logger'), `#!/bin/sh\necho "$@" >>${join(bin, 'said')}\n`, { mode: 0o755 });
+  vi.stubEnv('PATH', `${bin}:${process.env['PATH']}`);
   const started = performance.now();
-  expect(await openNodeLog(place(), '7.server')).toBe(NO_LOG);
+  const log = await openNodeLog(place(), '7.server');
+  log.write('error', 'what went wrong');
+  await log.close();
+  vi.unstubAllEnvs();
   expect(performance.now() - started).toBeLessThan(2_000);
+  expect(readFileSync(join(bin, 'said'), 'utf8')).toBe(
+    '-t vmbatch -p daemon.err -- 7.server what went wrong\n',
+  );
   expect(said).toHaveBeenCalledWith(expect.stringMatching(/^vmbatch: no log in .* \(E[A-Z]+\): /));
 });
