@@ -1,6 +1,7 @@
 // A-REX's preprocessed configuration (the file after --config): the options that we read, typed.
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { GUEST_OVERHEAD_BYTES } from '../config/values.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { configVariables } from './arc-shell.ts';
 import { type QueueOptions, readCustomOptions } from './custom-options.ts';
@@ -86,7 +87,6 @@ const SLOTS_RULE = 'node properties and ppn=SLOTS, such as ppn=4:ib, without a n
 /** Printable, without what a shell would do something with other than taking words apart. */
 const COMMAND = /^[A-Za-z0-9_./+=:,@%~-]+([ \t]+[A-Za-z0-9_./+=:,@%~-]+)*$/;
 const DEFAULT_PATIENCE_MS = 40 * 60_000;
-const DEFAULT_OVERHEAD_BYTES = 128 * 1024 ** 2;
 
 const raise: Report = (problem) => {
   throw problem;
@@ -247,7 +247,7 @@ export function parseArcConfiguration(text: string, file: string, report = raise
         repositories: options.repositories ?? [],
         maxVcpus: options.maxVcpus,
         maxMemoryBytes: options.maxMemoryBytes,
-        memoryOverheadBytes: options.memoryOverheadBytes ?? DEFAULT_OVERHEAD_BYTES,
+        memoryOverheadBytes: options.memoryOverheadBytes ?? GUEST_OVERHEAD_BYTES,
       };
     },
   };

@@ -66,3 +66,6 @@ function editDistance(from: string, to: string): number {
   }
   return previous[to.length] ?? 0;
 }
+
+/** What a guest needs for itself, beside the memory that its job asks for. */
+export const GUEST_OVERHEAD_BYTES = 128 * 1024 ** 2;

@@ -25,6 +25,8 @@ const CALL = z.object({
   count: z.int().min(2).max(MAX_NODES),
   /** The job script's `#VMBATCH` lines. */
   directives: z.string().max(64 * 1024),
+  /** The job's slots on each node, in their order; absent where an older vmbatch calls. */
+  slots: z.array(z.int().min(1).max(65_536)).max(MAX_NODES).optional(),
 });
 /** What the first node tells the others. */
 export type Call = z.infer<typeof CALL>;

@@ -3,6 +3,7 @@ import type { ImageConfig, NodeConfig } from '../config/node-config.ts';
 import { formatSize, parseSize } from '../config/units.ts';
 import {
   describeFound,
+  GUEST_OVERHEAD_BYTES,
   IMAGE_NAME_RULE,
   isImageName,
   nearestName,
@@ -46,10 +47,20 @@ export interface ResolvedGuestRequest {
   repositories: string[];
 }
 
+interface AskedMemory {
+  bytes: number;
+  /** For messages: `mem=4gb`. */
+  said: string;
+  /** A bound on what processes may map, which is more than they use. */
+  isVirtual: boolean;
+}
+
 /** What the batch system says of the job. */
 export interface JobResources {
   /** Processors on this node. */
   ppn: number;
+  /** Memory that it asks the batch system for, on this node. */
+  memory?: AskedMemory | undefined;
   queue: string;
   /** Names of the groups of the job's user. */
   groups: readonly string[];
@@ -157,12 +168,7 @@ export function resolveGuestRequest(
         : `${request.where}:${request.vcpus.line}: vcpus: found ${vcpus}`;
     throw exceeded(subject, String(image.vcpus.maximum));
   }
-  const memoryBytes = request.memoryBytes?.value ?? image.memory.defaultBytes;
-  if (request.memoryBytes !== undefined && memoryBytes > image.memory.maximumBytes)
-    throw exceeded(
-      `${request.where}:${request.memoryBytes.line}: memory: found ${formatSize(memoryBytes)}`,
-      formatSize(image.memory.maximumBytes),
-    );
+  const memoryBytes = chooseMemory(request, image, jobResources.memory, exceeded);
   const { scratch } = config.disk;
   const scratchBytes = request.scratchBytes?.value ?? scratch.defaultBytes;
   if (request.scratchBytes !== undefined && scratchBytes > scratch.maximumBytes)
@@ -178,6 +184,27 @@ export function resolveGuestRequest(
     });
   const repositories = [...new Set([...config.cvmfs.repositories, ...(request.repositories?.value ?? [])])];
   return { imageName, image, vcpus, memoryBytes, scratchBytes, repositories };
+}
+
+/** The job's `#VMBATCH memory=`, else what it asks TORQUE for and the guest's own part, else the image's default. */
+function chooseMemory(
+  request: GuestRequest,
+  image: ImageConfig,
+  asked: AskedMemory | undefined,
+  exceeded: (subject: string, limit: string) => VmbatchError,
+): number {
+  const { defaultBytes, maximumBytes } = image.memory;
+  if (request.memoryBytes !== undefined) {
+    const { value, line } = request.memoryBytes;
+    if (value <= maximumBytes) return value;
+    throw exceeded(`${request.where}:${line}: memory: found ${formatSize(value)}`, formatSize(maximumBytes));
+  }
+  if (asked === undefined) return defaultBytes;
+  const wanted = Math.max(defaultBytes, asked.bytes + GUEST_OVERHEAD_BYTES);
+  if (wanted <= maximumBytes) return wanted;
+  if (asked.isVirtual) return maximumBytes;
+  const subject = `${request.where}: found ${asked.said}, which makes a guest of ${formatSize(wanted)} here`;
+  throw exceeded(subject, formatSize(maximumBytes));
 }
 
 /** Images may be for some queues and some groups only. */

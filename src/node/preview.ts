@@ -15,6 +15,7 @@ import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } fro
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../hypervisor/domain-xml.ts';
 import { checkJobId, wallSecondsOf } from '../torque/hook-arguments.ts';
+import { requestedMemory } from '../torque/requested-memory.ts';
 import { type Account, accountOfUid, findAccount } from '../util/account.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { randomToken } from '../util/random-token.ts';
@@ -81,6 +82,7 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
     );
   const request = resolveGuestRequest(parseGuestRequest(script, options.script), config, {
     ppn: header.ppn,
+    memory: requestedMemory(header.resources, { here: header.ppn, all: header.ppn * header.nodes }),
     queue,
     groups: [account.group, ...account.groups.map(({ name }) => name), ...(chosen?.groups ?? [])],
   });
@@ -159,6 +161,8 @@ function readScript(path: string): string {
 export function pbsHeader(script: string): {
   queue: string | undefined;
   ppn: number;
+  nodes: number;
+  resources: string;
   wallSeconds: number | undefined;
 } {
   const options = [...script.slice(0, 65_536).matchAll(/^#PBS\s+(.*)$/gm)]
@@ -168,6 +172,8 @@ export function pbsHeader(script: string): {
   return {
     queue: /(?:^|\s)-q\s*([A-Za-z0-9._-]+)/.exec(options)?.[1],
     ppn: Number(/(?:^|[:,])ppn=(\d{1,4})(?:[:,]|$)/.exec(resources)?.[1] ?? 1),
+    nodes: Number(/(?:^|,)nodes=([1-9]\d{0,3})(?:[:,+]|$)/.exec(resources)?.[1] ?? 1),
+    resources,
     wallSeconds: wallSecondsOf(resources),
   };
 }

@@ -14,6 +14,7 @@ import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
+import { requestedMemory, type Slots } from '../torque/requested-memory.ts';
 import { type Account, findAccount } from '../util/account.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
@@ -44,7 +45,7 @@ import { undo } from './undo.ts';
 export interface PrologueOptions {
   config: NodeConfig;
   hook: HookArguments;
-  /** Processors that TORQUE gave the job on this node (`PBS_NUM_PPN`). */
+  /** Processors that TORQUE gave the job on this node, where no node file tells. */
   ppn: number;
   /** Milliseconds from our start after which the mom kills us. */
   limitMs: number;
@@ -221,8 +222,10 @@ function decideRequest(
   const script =
     peers !== undefined && 'rank' in peers ? peers.call.directives : readScript(options, account);
   const asked = parseGuestRequest(script, `job script of ${hook.jobId}`);
+  const slots = slotsOf(options);
   const request = resolveGuestRequest(asked, config, {
-    ppn: options.ppn,
+    ppn: slots.here,
+    memory: requestedMemory(hook.resources, slots),
     queue: hook.queue,
     groups: [account.group, ...account.groups.map(({ name }) => name)],
   });
@@ -233,6 +236,15 @@ function decideRequest(
   resolveBacking(config.state, request.image);
   refuseRoot(account);
   return { request, role };
+}
+
+/** Of a job on several nodes the first node's file tells, which the call carries to the others. */
+function slotsOf({ ppn, peers }: PrologueOptions): Slots {
+  if (peers === undefined) return { here: ppn, all: ppn };
+  const slots = 'rank' in peers ? peers.call.slots : nodesOf(peers.nodeFile).slots;
+  if (slots === undefined) return { here: ppn, all: ppn * ('rank' in peers ? peers.call.count : 1) };
+  const here = slots['rank' in peers ? peers.rank : 0] ?? ppn;
+  return { here, all: slots.reduce((sum, count) => sum + count, 0) };
 }
 
 function decideRole(
@@ -263,7 +275,7 @@ function decideRole(
   return {
     rank: 0,
     directory: peersDirectory(config.readyDirectory, hook.jobId),
-    call: { version: 1, jobId: hook.jobId, nonce: '', count, directives },
+    call: { version: 1, jobId: hook.jobId, nonce: '', count, directives, slots: nodes.slots },
     nodes,
     key,
   };

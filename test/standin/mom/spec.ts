@@ -68,6 +68,21 @@ interface Place {
   environment: Pair[];
 }
 
+/** What `setup_pelog_environment` in TORQUE's prolog.c makes of a node request for hooks: a request that begins with a
+ * name has no number of nodes and no ppn, and the first ppn counts for all parts. */
+export function hookNumbers(nodes: string, slots: number): Pair[] {
+  const leading = (text: string) => Number.parseInt(/^\s*[0-9]+/.exec(text)?.[0] ?? '0', 10);
+  const [first = '', ...others] = nodes.split('+');
+  const count = leading(first);
+  const ppn = count === 0 ? 1 : Number(/:ppn=([0-9]+)/.exec(nodes)?.[1] ?? 1);
+  const all = count === 0 ? 0 : others.reduce((sum, part) => sum + leading(part), count);
+  return [
+    ['PBS_NP', String(slots)],
+    ['PBS_NUM_NODES', String(all)],
+    ['PBS_NUM_PPN', String(ppn)],
+  ];
+}
+
 /** @param rank 0 on the job's first node, which alone has the node file */
 function common(message: StartMessage, files: JobFiles, place: Place, rank = 0): Spec {
   const nodes = resource(message, 'nodes');
@@ -76,9 +91,7 @@ function common(message: StartMessage, files: JobFiles, place: Place, rank = 0):
     ['PBS_MSHOST', message.nodeFile[0] ?? place.node],
     ...(rank === 0 ? ([['PBS_NODEFILE', files.nodeFile]] satisfies Pair[]) : []),
     ['PBS_NODENUM', String(rank)],
-    ['PBS_NP', String(message.slots)],
-    ['PBS_NUM_NODES', String(message.nodes)],
-    ['PBS_NUM_PPN', String(message.processorsPerNode)],
+    ...(nodes === undefined ? [] : hookNumbers(nodes, message.slots)),
     ['PBS_O_WORKDIR', variable(message, 'PBS_O_WORKDIR')],
   ];
   if (nodes !== undefined) hookEnvironment.push(['PBS_RESOURCE_NODES', nodes]);

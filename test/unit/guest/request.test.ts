@@ -229,6 +229,24 @@ describe('resolveGuestRequest', () => {
     });
   });
 
+  it('sizes the guest by what the job asks TORQUE for, with room for the guest itself', () => {
+    const sized = (words: string, mebibytes: number, isVirtual = false) =>
+      resolveGuestRequest(parse(`#VMBATCH ${words}\n`), config, {
+        ...{ ppn: 1, queue: 'q', groups: [] },
+        memory: { bytes: mebibytes * MiB, said: `mem=${mebibytes}mb`, isVirtual },
+      }).memoryBytes;
+    expect(sized('', 1024)).toBe(1152 * MiB);
+    expect(sized('', 100)).toBe(512 * MiB);
+    expect(sized('memory=768MiB', 1024)).toBe(768 * MiB);
+    expect(sized('', 1920)).toBe(2048 * MiB);
+    expect(sized('', 11_000, true)).toBe(2048 * MiB);
+    expect(failure(() => sized('', 1921))).toMatchObject({
+      fault: 'job',
+      code: 'limit-exceeded',
+      message: expect.stringMatching(/: found mem=1921mb, which makes a guest of 2049 MiB here, .* 2 GiB, /),
+    });
+  });
+
   it('gives a job of several processors as many virtual CPUs, unless it asks for a number', () => {
     expect(resolve('', 3).vcpus).toBe(3);
     expect(resolve('vcpus=2', 3).vcpus).toBe(2);

@@ -145,13 +145,23 @@ describe('pbsHeader', () => {
     expect(pbsHeader('#PBS -q a -l nodes=2:ppn=4\n#PBS -l walltime=90\n')).toEqual({
       queue: 'a',
       ppn: 4,
+      nodes: 2,
+      resources: 'nodes=2:ppn=4,walltime=90',
       wallSeconds: 90,
     });
     expect(pbsHeader('#PBS -lnodes=1:ppn=3,walltime=00:02:00 -qb\n')).toEqual({
       queue: 'b',
       ppn: 3,
+      nodes: 1,
+      resources: 'nodes=1:ppn=3,walltime=00:02:00',
       wallSeconds: 120,
     });
-    expect(pbsHeader('echo #PBS -q x\n')).toEqual({ queue: undefined, ppn: 1, wallSeconds: undefined });
+    expect(pbsHeader('echo #PBS -q x\n')).toEqual({
+      queue: undefined,
+      ppn: 1,
+      nodes: 1,
+      resources: '',
+      wallSeconds: undefined,
+    });
   });
 });
