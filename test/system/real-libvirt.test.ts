@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -22,7 +23,7 @@ import { Undo } from '../site/undo.ts';
 
 const COUNT = 32;
 const SERVER = `halts-${process.pid}`;
-const vmbatch = new URL('../../dist/vmbatch', import.meta.url).pathname;
+let vmbatch: string;
 const NOBODY = 65534;
 
 const undo = new Undo();
@@ -70,6 +71,15 @@ disk: { free_floor: 0 MiB, cache: 64 MiB, scratch: { default: 1 MiB, maximum: 1 
 timeouts: { virsh: 120 s }
 `,
   );
+  // Where the jobs' user can read it, which a checkout need not be.
+  cpSync(new URL('../../dist', import.meta.url).pathname, join(directory, 'dist'), { recursive: true });
+  vmbatch = join(directory, 'dist/vmbatch');
+  const install = ['--mom-dir', directory, '--job-starter', join(directory, 'job-starter'), '--write-config'];
+  const installed = await runSheltered(vmbatch, [
+    ...['hooks', 'install', '--config', join(directory, 'node.yaml')],
+    ...install,
+  ]);
+  expect(installed.exitCode, installed.stderr).toBe(0);
 }, 120_000);
 afterAll(async () => {
   expect(await undo.run()).toEqual([]);
