@@ -114,7 +114,7 @@ async function start(argv: string[]): Promise<number> {
   }
   if (name === undefined || !Object.hasOwn(COMMANDS, name)) {
     process.stderr.write(`vmbatch: no such command: ${name ?? '(none given)'}\n\n${HELP}`);
-    return 2;
+    return 2; // USAGE_EXIT, which is not loaded for this
   }
   const command = COMMANDS[name];
   if (command === undefined) return 2;

@@ -11,6 +11,7 @@ import { VmbatchError } from '../util/errors.ts';
 
 export async function main(argv: string[]): Promise<number> {
   const program = new Command('vmbatch console')
+    .exitOverride()
     .description(
       'prints the console of the guest of a job of this node, also of a failed job whose guest is gone',
     )

@@ -21,7 +21,7 @@ interface Options {
 const PRINTED = ['context.sh', 'user-data', 'meta-data', 'network-config', 'prolog.sh', 'epilog.sh'];
 
 export async function main(argv: string[]): Promise<number> {
-  const program = new Command('vmbatch context').description('the context disk of a guest');
+  const program = new Command('vmbatch context').exitOverride().description('the context disk of a guest');
   program
     .command('build')
     .description('show, and write if asked to, the context disk that a batch script would get on this node')

@@ -12,7 +12,9 @@ interface Options {
 }
 
 export async function main(argv: string[]): Promise<number> {
-  const program = new Command('vmbatch domain').description("the libvirt domain of a job's guest");
+  const program = new Command('vmbatch domain')
+    .exitOverride()
+    .description("the libvirt domain of a job's guest");
   program
     .command('show')
     .description('print the domain XML that a batch script would get on this node, without starting anything')

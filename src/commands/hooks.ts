@@ -30,7 +30,9 @@ interface Options {
 const RESTART = 'then restart pbs_mom with -p: running jobs stay';
 
 export async function main(argv: string[]): Promise<number> {
-  const program = new Command('vmbatch hooks').description('the hooks of the mom on this node');
+  const program = new Command('vmbatch hooks')
+    .exitOverride()
+    .description('the hooks of the mom on this node');
   program
     .command('install')
     .description('put prologue, epilogue and job starter in place, with the paths of this installation')

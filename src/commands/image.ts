@@ -30,7 +30,7 @@ const DEFAULT_CACHE = '/var/cache/vmbatch';
 
 export async function main(argv: string[]): Promise<number> {
   let exitCode = 0;
-  const program = new Command('vmbatch image').description('the catalogue of template images');
+  const program = new Command('vmbatch image').exitOverride().description('the catalogue of template images');
   const config = () => new Option('--config <FILE>', 'the node file').default(DEFAULT_NODE_FILE);
 
   program

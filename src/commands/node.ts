@@ -17,9 +17,11 @@ interface Options {
 
 export async function main(argv: string[]): Promise<number> {
   let exitCode = 0;
-  const program = new Command('vmbatch node').description(
-    'whether this node is in service; the guard takes it out of it after faults in a row (guard.faults)',
-  );
+  const program = new Command('vmbatch node')
+    .exitOverride()
+    .description(
+      'whether this node is in service; the guard takes it out of it after faults in a row (guard.faults)',
+    );
   const config = () => new Option('--config <FILE>', 'the node file').default(DEFAULT_NODE_FILE);
 
   program

@@ -30,6 +30,7 @@ interface Options {
 export async function main(argv: string[]): Promise<number> {
   let exitCode = 0;
   const program = new Command('vmbatch reap')
+    .exitOverride()
     .description(
       'removes what is left on this node of jobs that are gone: domains, disks, addresses, locks, keys. What a job that lives needs, ' +
         'and domains of others, are left alone.',

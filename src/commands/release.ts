@@ -20,6 +20,7 @@ interface Options {
 export async function main(argv: string[]): Promise<number> {
   let exitCode = 0;
   const program = new Command('vmbatch release')
+    .exitOverride()
     .description('removes guests that were kept of failed jobs (debug.keep_on_failure)')
     .argument('[JOBID...]', 'whole ids, or numbers')
     .option('--expired', 'all whose time is over')

@@ -11,6 +11,7 @@ import { errnoOf, VmbatchError } from '../util/errors.ts';
 export async function main(argv: string[]): Promise<number> {
   let exitCode = 0;
   const program = new Command('vmbatch ssh')
+    .exitOverride()
     .description("logs in to the guest of a job of this node, as the job's user; as root of the node")
     .argument('<JOBID>', 'the whole id, or its number')
     .argument('[COMMAND...]', "what to run instead of a session; one line for the guest's shell, as with ssh")

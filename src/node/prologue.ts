@@ -151,10 +151,17 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
         code: failure.error.code,
       });
     appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
-    if (said.length === 0 || !['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
+    if (!['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
+    const isCutShort = options.peers === undefined || !('rank' in options.peers);
+    const why =
+      isCutShort && error.code === 'guest-not-ready' && giveUpAt < config.timeouts.readyMs
+        ? `; the mom's $prologalarm leaves ${Math.round(giveUpAt / 1000)} s for a start, timeouts.ready is ${config.timeouts.readyMs / 1000} s`
+        : '';
+    const words = said.length === 0 ? '' : `; its console ended: ${said.join(' | ')}`;
     throw new VmbatchError({
       ...error,
-      message: `${error.message}; its console ended: ${said.join(' | ')}`,
+      message: `${error.message}${why}${words}`,
+      hint: why === '' ? error.hint : "raise $prologalarm in the mom's config, then restart pbs_mom with -p",
       cause: error.cause,
     });
   } finally {

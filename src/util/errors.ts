@@ -33,6 +33,10 @@ export class VmbatchError extends Error {
   }
 }
 
+/** A command that was called wrongly, whichever it is. Hooks and the job starter have their own codes for that: the mom makes
+ * something of each. */
+export const USAGE_EXIT = 2;
+
 /** What each kind of fault means to the programs that start us. */
 export interface FaultOutcome {
   /** Exit code of the prologue. TORQUE: 1 fails the job for good, 2 puts it back in the queue; nothing else

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import { dirname, join } from 'node:path';
-import { FAULT_OUTCOMES, formatError, toVmbatchError, type VmbatchError } from './errors.ts';
+import { FAULT_OUTCOMES, formatError, toVmbatchError, USAGE_EXIT, type VmbatchError } from './errors.ts';
 
 export { requireRoot } from './root.ts';
 
@@ -17,9 +17,22 @@ export function reportError(error: VmbatchError): string {
  * @param machine whose fault a failed system call is
  * @returns the command's exit code */
 export function explain(thrown: unknown, machine: 'node' | 'site'): number {
+  // commander has said what is wrong, or has printed the help that was asked for.
+  if (isOfCommander(thrown)) return thrown.exitCode === 0 ? 0 : USAGE_EXIT;
   const error = toVmbatchError(thrown, machine);
   process.stderr.write(`${reportError(error)}\n`);
-  return FAULT_OUTCOMES[error.fault].commandExit;
+  return error.code === 'usage' ? USAGE_EXIT : FAULT_OUTCOMES[error.fault].commandExit;
+}
+
+/** By its code: the name of its class does not outlive the bundling. */
+function isOfCommander(thrown: unknown): thrown is Error & { exitCode: unknown } {
+  return (
+    thrown instanceof Error &&
+    'code' in thrown &&
+    'exitCode' in thrown &&
+    typeof thrown.code === 'string' &&
+    thrown.code.startsWith('commander.')
+  );
 }
 
 /** What nobody catches, and an end that nobody decided on, must not become an exit code that means something
