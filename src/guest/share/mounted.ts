@@ -36,12 +36,19 @@ const read = (path: string) => () => {
   }
 };
 
+/** IPv4 addresses of this machine by the kernel's own table. Node leaves out interfaces that have no carrier, such as a
+ * bridge on which no guest is yet. */
+export const localAddresses = (fibTrie: string): string[] =>
+  [...fibTrie.matchAll(/\|-- ([0-9.]+)\n\s+\/32 host LOCAL/g)].map(([, address = '']) => address);
+
 const THIS_MACHINE: MountSources = {
   mountinfo: read('/proc/self/mountinfo'),
   fstab: read('/etc/fstab'),
   exports: read('/var/lib/nfs/etab'),
-  addresses: () =>
-    Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []),
+  addresses: () => [
+    ...Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []),
+    ...localAddresses(read('/proc/net/fib_trie')()),
+  ],
   hostName: hostname,
   resolve: (name) =>
     Promise.race([
