@@ -3,10 +3,11 @@
 import { lookup } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MountConfig, NodeConfig } from '../../config/node-config.ts';
 import { VmbatchError } from '../../util/errors.ts';
+import { ownAddresses } from '../../util/own-addresses.ts';
 
 /** File systems that are on this machine alone: none of them is the share of another. */
 const LOCAL = new Set([
@@ -36,19 +37,11 @@ const read = (path: string) => () => {
   }
 };
 
-/** IPv4 addresses of this machine by the kernel's own table. Node leaves out interfaces that have no carrier, such as a
- * bridge on which no guest is yet. */
-export const localAddresses = (fibTrie: string): string[] =>
-  [...fibTrie.matchAll(/\|-- ([0-9.]+)\n\s+\/32 host LOCAL/g)].map(([, address = '']) => address);
-
 const THIS_MACHINE: MountSources = {
   mountinfo: read('/proc/self/mountinfo'),
   fstab: read('/etc/fstab'),
   exports: read('/var/lib/nfs/etab'),
-  addresses: () => [
-    ...Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []),
-    ...localAddresses(read('/proc/net/fib_trie')()),
-  ],
+  addresses: ownAddresses,
   hostName: hostname,
   resolve: (name) =>
     Promise.race([

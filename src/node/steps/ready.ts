@@ -1,6 +1,6 @@
 // The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
 import { statSync } from 'node:fs';
-import { networkInterfaces, hostname as nodeName } from 'node:os';
+import { hostname as nodeName } from 'node:os';
 import { loginOf } from '../../context/guest-context.ts';
 import { discoverAddress } from '../../guest/network/discover.ts';
 import { checkReportedAddress } from '../../guest/network/plan.ts';
@@ -20,6 +20,7 @@ import { checkMounted } from '../../guest/share/mounted.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import { removeUsersFile } from '../../util/as-user.ts';
 import { printable } from '../../util/log.ts';
+import { ownAddresses } from '../../util/own-addresses.ts';
 import { guestServiceFailure } from '../console.ts';
 import { watchForTrouble } from '../guest-trouble.ts';
 import { writeRecord } from '../record.ts';
@@ -72,10 +73,7 @@ export const boot: Step = {
     if (job.role !== undefined) await meetPeers(job, job.role, hostname);
     if (job.config.network.type === 'user') return;
     if (job.plan?.network.host === undefined) {
-      const own = Object.values(networkInterfaces()).flatMap(
-        (list) => list?.map(({ address }) => address) ?? [],
-      );
-      checkReportedAddress(report.address, job.config.network, own, record.jobId);
+      checkReportedAddress(report.address, job.config.network, ownAddresses(), record.jobId);
       record.address = report.address;
     }
     if (report.dhcpServer !== undefined) record.dhcp = { address: report.address, server: report.dhcpServer };

@@ -1,7 +1,7 @@
 // An empty mount point is told from a share, by what the node says of itself.
 import { describe, expect, it } from 'vitest';
 import type { MountConfig } from '../../../src/config/node-config.ts';
-import { checkMounted, localAddresses, type MountSources } from '../../../src/guest/share/mounted.ts';
+import { checkMounted, type MountSources } from '../../../src/guest/share/mounted.ts';
 
 const ROOT = '22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw';
 const mounted = (path: string, type: string) =>
@@ -111,21 +111,4 @@ describe('a share', () => {
       message: expect.stringMatching(message),
     });
   });
-});
-
-it('knows addresses of interfaces without a carrier, by the table of the kernel', () => {
-  const table = [
-    'Local:',
-    '  +-- 0.0.0.0/0 3 0 5',
-    '     |-- 0.0.0.0',
-    '        /0 universe UNICAST',
-    '           |-- 127.0.0.1',
-    '              /32 host LOCAL',
-    '           |-- 127.255.255.255',
-    '              /32 link BROADCAST',
-    '        |-- 192.0.2.1',
-    '           /32 host LOCAL',
-    '',
-  ].join('\n');
-  expect(localAddresses(table)).toEqual(['127.0.0.1', '192.0.2.1']);
 });
