@@ -1,7 +1,7 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
-import { nodesOf, parseRank, peerJobId } from '../guest/peers.ts';
+import { parseRank, peerJobId } from '../guest/peers.ts';
 import { findRequestLine } from '../guest/request.ts';
 import { thisProcess } from '../hypervisor/guest-process.ts';
 import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
@@ -232,24 +232,23 @@ async function startFirst(
   const mom = momOfHook(hook.script);
   const momConfig = readMomConfig(mom?.config ?? 'config');
   const nodeFile = process.env['PBS_NODEFILE'];
-  // TORQUE's own numbers, PBS_NUM_NODES and PBS_NUM_PPN, are wrong for nodes=HOST:ppn=4 and 1:ppn=2+HOST:ppn=4, and
-  // absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the node file are right.
+  // TORQUE's own numbers, PBS_NUM_NODES and PBS_NUM_PPN, are wrong for nodes=HOST:ppn=4 and for
+  // 1:ppn=2+HOST:ppn=4, and absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the node file are right.
   const text = nodeFile === undefined ? '' : readNodeFile(nodeFile);
-  const nodes = nodesOf(text);
   await startGuest({
     ...common,
-    ppn: nodes.slots[0] ?? slotsSaid(),
+    ppn: slotsSaid(),
     limitMs: hookLimitMs(momConfig) - performance.now(),
     ...(mom === undefined
       ? {}
       : { checkStarter: (account) => checkStarter(momConfig, config.state, account, hook.jobId) }),
-    ...(nodes.names.length < 2 ? {} : { peers: { nodeFile: text } }),
+    ...(text === '' ? {} : { peers: { nodeFile: text } }),
   });
   // In mode `started` nobody knows yet.
   if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log: common.log }, 'start');
 }
 
-/** Where there is no node file: on the other nodes of a job. */
+/** Counts where there is no node file that can be read. */
 function slotsSaid(): number {
   const ppn = Number.parseInt(process.env['PBS_NUM_PPN'] ?? '1', 10);
   return Number.isInteger(ppn) && ppn > 0 ? ppn : 1;

@@ -152,9 +152,10 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
       });
     appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
     if (!['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
-    const isCutShort = options.peers === undefined || !('rank' in options.peers);
+    // No mom waits for the guests of the other nodes.
+    const isTimed = options.peers === undefined || !('rank' in options.peers);
     const why =
-      isCutShort && error.code === 'guest-not-ready' && giveUpAt < config.timeouts.readyMs
+      isTimed && error.code === 'guest-not-ready' && giveUpAt < config.timeouts.readyMs
         ? `; the mom's $prologalarm leaves ${Math.round(giveUpAt / 1000)} s for a start, timeouts.ready is ${config.timeouts.readyMs / 1000} s`
         : '';
     const words = said.length === 0 ? '' : `; its console ended: ${said.join(' | ')}`;
@@ -260,8 +261,7 @@ function decideRole(
   { sshKeys }: ImageConfig,
 ): PeerRole | undefined {
   if (peers === undefined) return undefined;
-  const key = generateKeyPair(sshKeys);
-  if ('rank' in peers) return { ...peers, nodes: { names: [], slots: [] }, key };
+  if ('rank' in peers) return { ...peers, nodes: { names: [], slots: [] }, key: generateKeyPair(sshKeys) };
   const nodes = nodesOf(peers.nodeFile);
   const count = nodes.names.length;
   if (count < 2) return undefined;
@@ -284,7 +284,7 @@ function decideRole(
     directory: peersDirectory(config.readyDirectory, hook.jobId),
     call: { version: 1, jobId: hook.jobId, nonce: '', count, directives, slots: nodes.slots },
     nodes,
-    key,
+    key: generateKeyPair(sshKeys),
   };
 }
 

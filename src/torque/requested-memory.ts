@@ -15,8 +15,8 @@ export interface RequestedMemory {
   isVirtual: boolean;
 }
 
-/** `mem` and `vmem` are of the whole job, `pmem` and `pvmem` of each of its processes, of which a slot has one.
- * The first that is there counts: what the job uses, before what it maps.
+/** `mem` and `vmem` are of the whole job, `pmem` and `pvmem` of each of its processes, of which a slot
+ * has one. The first that is there counts: what the job uses, before what it maps.
  * @param resources the resources of a hook's arguments, `nodes=1:ppn=2,mem=512mb`
  * @returns undefined where the job says nothing that can be read */
 export function requestedMemory(resources: string, { here, all }: Slots): RequestedMemory | undefined {

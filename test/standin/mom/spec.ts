@@ -68,8 +68,8 @@ interface Place {
   environment: Pair[];
 }
 
-/** What `setup_pelog_environment` in TORQUE's prolog.c makes of a node request for hooks: a request that begins with a
- * name has no number of nodes and no ppn, and the first ppn counts for all parts. */
+/** What `setup_pelog_environment` in TORQUE's prolog.c makes of a node request for hooks: a request that begins with
+ * a name has no number of nodes and no ppn, and the first ppn counts for all parts. */
 export function hookNumbers(nodes: string, slots: number): Pair[] {
   const leading = (text: string) => Number.parseInt(/^\s*[0-9]+/.exec(text)?.[0] ?? '0', 10);
   const [first = '', ...others] = nodes.split('+');
