@@ -17,6 +17,14 @@ export function hookProcesses(jobId: string, what: 'prologue' | 'run' | 'epilogu
     .map(Number);
 }
 
+/** The job starter of a job, as the mom sees it: the shell that she started, then its Node. */
+export function starterProcesses(jobId: string): number[] {
+  return hookProcesses(jobId, 'run').flatMap((pid) => {
+    const words = commandLine(String(pid));
+    return [Number(words[words.indexOf('--for') + 1]), pid];
+  });
+}
+
 function environment(pid: string): string[] {
   try {
     return readIfThere(`/proc/${pid}/environ`).split('\0');

@@ -4,7 +4,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
 import { guestProcesses } from '../site/guests.ts';
-import { family, hookProcesses, signalProcess } from '../site/processes.ts';
+import { family, signalProcess, starterProcesses } from '../site/processes.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import type { Site } from '../site/site.ts';
 import type { Fault } from './plan.ts';
@@ -65,7 +65,7 @@ export async function strike(site: Site, jobId: string, fault: Fault): Promise<v
       await runSheltered(join(site.standin.binDir, 'qdel'), [jobId], { env: site.env });
       return;
     case 'starter-killed':
-      for (const pid of hookProcesses(jobId, 'run')) signalProcess(pid, 'SIGKILL');
+      for (const pid of starterProcesses(jobId)) signalProcess(pid, 'SIGKILL');
       return;
     case 'guest-killed':
       for (const pid of guestOf(site, jobId)) signalProcess(pid, 'SIGKILL');
