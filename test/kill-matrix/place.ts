@@ -57,7 +57,7 @@ share: { type: nfs, server: "10.0.2.2:/share", path: ${directory}/share }
 network: { type: bridge, name: br0, addressing: static, prefix_length: 24,
   pool: [{ address: 192.0.2.10 }, { address: 192.0.2.11 }, { address: 192.0.2.12 }] }
 disk: { free_floor: 0 MiB, cache: 64 MiB, scratch: { default: 1 MiB, maximum: 1 MiB } }
-timeouts: { ready: 2 s, share: 1500 ms, ssh_connect: 100 ms, epilogue: 5 s }
+timeouts: { ready: 2 s, share: 2500 ms, ssh_connect: 100 ms, epilogue: 5 s }
 `;
   const config = parseNodeConfig(text, 'node.yaml');
   return { directory, config, hypervisor: openFolder(directory, config) };

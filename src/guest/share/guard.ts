@@ -51,7 +51,8 @@ export function openShareGuard(share: string, deadlineMs: number): ShareGuard {
     shell ??= start();
     const child = shell;
     const found = await new Promise<boolean | undefined>((resolve) => {
-      const late = setTimeout(() => resolve(undefined), deadlineMs);
+      // When this process was busy for that long itself, the answer lies in the pipe: it is read before the immediate runs.
+      const late = setTimeout(() => setImmediate(() => resolve(undefined)), deadlineMs);
       waiting = (answer) => {
         clearTimeout(late);
         resolve(answer);

@@ -53,6 +53,15 @@ describe('openShareGuard', () => {
     expect(await Promise.all(looks)).toEqual([true, false, true, false, true]);
   });
 
+  it('takes an answer that came in time, though the program was busy itself until after the deadline', async () => {
+    // The shell is there before the look that counts.
+    await guard.exists(share);
+    const look = guard.exists(join(share, '.'));
+    await Promise.resolve();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+    expect(await look).toBe(true);
+  });
+
   it('answers a thousand looks in less than a second, from one process', async () => {
     const begun = performance.now();
     for (let look = 0; look < 1000; look++) await guard.exists(share);
