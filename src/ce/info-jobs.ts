@@ -1,6 +1,7 @@
 // Jobs for the information provider: each is folded into sums as it comes, and only those asked for are kept.
 import { JobIds } from '../torque/job-id.ts';
-import { type JobElement, requestedSlots } from '../torque/qstat.ts';
+import { requestedSlots } from '../torque/node-request.ts';
+import type { JobElement } from '../torque/qstat.ts';
 import { countIndices, parseDuration, placeJob } from '../torque/units.ts';
 
 /** A job as LRMSInfo.pm wants it, durations in seconds. What is undefined is not in the document. Not its memory and CPU

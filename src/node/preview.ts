@@ -15,7 +15,8 @@ import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } fro
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../hypervisor/domain-xml.ts';
 import { checkJobId, wallSecondsOf } from '../torque/hook-arguments.ts';
-import { requestedMemory } from '../torque/requested-memory.ts';
+import { nodeParts, requestedSlots } from '../torque/node-request.ts';
+import { requestedMemory, type Slots } from '../torque/requested-memory.ts';
 import { type Account, accountOfUid, findAccount } from '../util/account.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { randomToken } from '../util/random-token.ts';
@@ -81,8 +82,8 @@ export async function previewGuest(options: PreviewOptions): Promise<Preview> {
       `queue ${queue} is not served by this node (${config.queues.join(', ')}): its jobs would get no guest`,
     );
   const request = resolveGuestRequest(parseGuestRequest(script, options.script), config, {
-    ppn: header.ppn,
-    memory: requestedMemory(header.resources, { here: header.ppn, all: header.ppn * header.nodes }),
+    ppn: header.slots.here,
+    memory: requestedMemory(header.resources, header.slots),
     queue,
     groups: [account.group, ...account.groups.map(({ name }) => name), ...(chosen?.groups ?? [])],
   });
@@ -157,11 +158,10 @@ function readScript(path: string): string {
   }
 }
 
-/** What of the script's `#PBS` lines matters to a guest: queue, processors and the wall-clock limit. */
+/** What of the script's `#PBS` lines matters to a guest: queue, slots and the wall-clock limit. */
 export function pbsHeader(script: string): {
   queue: string | undefined;
-  ppn: number;
-  nodes: number;
+  slots: Slots;
   resources: string;
   wallSeconds: number | undefined;
 } {
@@ -171,11 +171,22 @@ export function pbsHeader(script: string): {
   const resources = [...options.matchAll(/(?:^|\s)-l\s*(\S+)/g)].map(([, list]) => list ?? '').join(',');
   return {
     queue: /(?:^|\s)-q\s*([A-Za-z0-9._-]+)/.exec(options)?.[1],
-    ppn: Number(/(?:^|[:,])ppn=(\d{1,4})(?:[:,]|$)/.exec(resources)?.[1] ?? 1),
-    nodes: Number(/(?:^|,)nodes=([1-9]\d{0,3})(?:[:,+]|$)/.exec(resources)?.[1] ?? 1),
+    slots: slotsAsked(resources),
     resources,
     wallSeconds: wallSecondsOf(resources),
   };
+}
+
+/** Slots on the first node of the request, and on all. TORQUE puts the slots of `procs=4` where they are free: here they
+ * are taken to be on one node. */
+function slotsAsked(resources: string): Slots {
+  const value = (name: string) => new RegExp(`(?:^|,)${name}=([^,]+)`).exec(resources)?.[1];
+  const nodes = value('nodes');
+  const procs = value('procs');
+  if (nodes === undefined && procs !== undefined && /^[1-9]\d{0,4}$/.test(procs))
+    return { here: Number(procs), all: Number(procs) };
+  const [first] = nodeParts(nodes ?? '1');
+  return { here: first?.ppn ?? 1, all: requestedSlots(nodes) };
 }
 
 async function chooseAccount({ user, script, say }: PreviewOptions): Promise<Account> {

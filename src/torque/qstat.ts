@@ -3,6 +3,7 @@ import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
 import { JobElements, type RawJobElement } from './job-elements.ts';
 import { JobIds } from './job-id.ts';
+import { requestedSlots } from './node-request.ts';
 import { parseDuration, parseSize, placeJob } from './units.ts';
 import { wholeNumber } from './xml.ts';
 
@@ -233,16 +234,4 @@ function toJob(raw: RawJobElement, id: string): TorqueJob {
       memory: parseSize(requested('mem')),
     },
   };
-}
-
-/** Slots of a node request such as `2:ppn=4:big+node7:ppn=2`. */
-export function requestedSlots(nodes: string | undefined): number {
-  let slots = 0;
-  for (const part of (nodes ?? '1').split('+')) {
-    const [first = '1', ...properties] = part.split(':');
-    const perNode = properties.find((property) => property.startsWith('ppn='))?.slice(4) ?? '1';
-    const count = /^[0-9]+$/.test(first) ? Number(first) : 1;
-    slots += count * (Number.parseInt(perNode, 10) || 1);
-  }
-  return slots;
 }

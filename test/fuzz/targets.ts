@@ -31,8 +31,9 @@ import {
 } from '../../src/torque/hook-arguments.ts';
 import { JobElements } from '../../src/torque/job-elements.ts';
 import { hookLimitMs, readMomConfig } from '../../src/torque/mom-config.ts';
+import { requestedSlots } from '../../src/torque/node-request.ts';
 import { parsePbsnodes } from '../../src/torque/pbsnodes.ts';
-import { parseQstatJobs, requestedSlots } from '../../src/torque/qstat.ts';
+import { parseQstatJobs } from '../../src/torque/qstat.ts';
 import { parseAttributeLists } from '../../src/torque/queues.ts';
 import { findLogEvents } from '../../src/torque/server-log.ts';
 import { parseDuration, parseExecHost, parseSize } from '../../src/torque/units.ts';

@@ -141,27 +141,37 @@ describe('vmbatch context build', () => {
 });
 
 describe('pbsHeader', () => {
-  it('finds queue, processors and limit in any of the forms that qsub takes', () => {
+  it('finds queue, slots and limit in any of the forms that qsub takes', () => {
     expect(pbsHeader('#PBS -q a -l nodes=2:ppn=4\n#PBS -l walltime=90\n')).toEqual({
       queue: 'a',
-      ppn: 4,
-      nodes: 2,
+      slots: { here: 4, all: 8 },
       resources: 'nodes=2:ppn=4,walltime=90',
       wallSeconds: 90,
     });
     expect(pbsHeader('#PBS -lnodes=1:ppn=3,walltime=00:02:00 -qb\n')).toEqual({
       queue: 'b',
-      ppn: 3,
-      nodes: 1,
+      slots: { here: 3, all: 3 },
       resources: 'nodes=1:ppn=3,walltime=00:02:00',
       wallSeconds: 120,
     });
     expect(pbsHeader('echo #PBS -q x\n')).toEqual({
       queue: undefined,
-      ppn: 1,
-      nodes: 1,
+      slots: { here: 1, all: 1 },
       resources: '',
       wallSeconds: undefined,
     });
+  });
+
+  it.each([
+    ['nodes=node7:ppn=4', { here: 4, all: 4 }],
+    ['nodes=1:ppn=2+1:ppn=4', { here: 2, all: 6 }],
+    ['nodes=1:big:ppn=2+node7:ppn=4', { here: 2, all: 6 }],
+    ['nodes=3', { here: 1, all: 3 }],
+    ['procs=4', { here: 4, all: 4 }],
+    ['mem=2gb,procs=4,walltime=60', { here: 4, all: 4 }],
+    ['procs=0', { here: 1, all: 1 }],
+    ['ncpus=4', { here: 1, all: 1 }],
+  ])('reads the slots of -l %s', (resources, slots) => {
+    expect(pbsHeader(`#PBS -l ${resources}\n`).slots).toEqual(slots);
   });
 });
