@@ -11,6 +11,7 @@ import { noteSuccess } from '../node/guard/watch.ts';
 import { noteInstalled } from '../node/installed.ts';
 import { refusedTo, refuseFlawedStarter, viewStarter } from '../node/job-starter.ts';
 import { momOfHook } from '../node/mom.ts';
+import { readNodeLines } from '../node/node-lines.ts';
 import { foreignOwner } from '../node/owner/state-owner.ts';
 import { type PrologueOptions, startGuest } from '../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../node/queue-list.ts';
@@ -31,7 +32,6 @@ import { run } from '../util/run.ts';
 /** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
 const PEER_LIMIT_MS = 600_000;
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;
-const MAX_NODE_FILE_BYTES = 1024 * 1024;
 
 const HELP = `usage: vmbatch prologue [--config FILE] [--state DIR] JOBID USER GROUP NAME RESOURCES QUEUE ACCOUNT SCRIPT
 
@@ -133,12 +133,6 @@ function readConfig(file: string, state: string, queue: string | undefined): Nod
   }
 }
 
-function readNodeFile(path: string): string {
-  return (
-    readForeignFile(path, { maxBytes: MAX_NODE_FILE_BYTES, ownerUid: 0 }, 'node')?.toString('latin1') ?? ''
-  );
-}
-
 /** The mom says nothing when it starts a job without us: this is the last that can be done about it before the job runs. */
 async function checkStarter(mom: MomConfig, state: string, account: Account, jobId: string): Promise<void> {
   const view = viewStarter(mom, state);
@@ -231,10 +225,10 @@ async function startFirst(
   const common = await optionsFor(config, hook, attempt, signal);
   const mom = momOfHook(hook.script);
   const momConfig = readMomConfig(mom?.config ?? 'config');
-  const nodeFile = process.env['PBS_NODEFILE'];
   // TORQUE's own numbers, PBS_NUM_NODES and PBS_NUM_PPN, are wrong for nodes=HOST:ppn=4 and for
   // 1:ppn=2+HOST:ppn=4, and absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the node file are right.
-  const text = nodeFile === undefined ? '' : readNodeFile(nodeFile);
+  const { PBS_NODEFILE: path } = process.env;
+  const nodeFile = readNodeLines({ path, resources: hook.resources, log: common.log });
   await startGuest({
     ...common,
     ppn: slotsSaid(),
@@ -242,7 +236,7 @@ async function startFirst(
     ...(mom === undefined
       ? {}
       : { checkStarter: (account) => checkStarter(momConfig, config.state, account, hook.jobId) }),
-    ...(text === '' ? {} : { peers: { nodeFile: text } }),
+    ...(nodeFile === undefined ? {} : { peers: { nodeFile } }),
   });
   // In mode `started` nobody knows yet.
   if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log: common.log }, 'start');

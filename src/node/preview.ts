@@ -15,7 +15,7 @@ import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } fro
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../hypervisor/domain-xml.ts';
 import { checkJobId, wallSecondsOf } from '../torque/hook-arguments.ts';
-import { nodeParts, requestedSlots } from '../torque/node-request.ts';
+import { nodeParts, nodeRequest, requestedSlots } from '../torque/node-request.ts';
 import { requestedMemory, type Slots } from '../torque/requested-memory.ts';
 import { type Account, accountOfUid, findAccount } from '../util/account.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
@@ -180,11 +180,8 @@ export function pbsHeader(script: string): {
 /** Slots on the first node of the request, and on all. TORQUE puts the slots of `procs=4` where they are free: here they
  * are taken to be on one node. */
 function slotsAsked(resources: string): Slots {
-  const value = (name: string) => new RegExp(`(?:^|,)${name}=([^,]+)`).exec(resources)?.[1];
-  const nodes = value('nodes');
-  const procs = value('procs');
-  if (nodes === undefined && procs !== undefined && /^[1-9]\d{0,4}$/.test(procs))
-    return { here: Number(procs), all: Number(procs) };
+  const { nodes, procs } = nodeRequest(resources);
+  if (nodes === undefined && procs !== undefined) return { here: procs, all: procs };
   const [first] = nodeParts(nodes ?? '1');
   return { here: first?.ppn ?? 1, all: requestedSlots(nodes) };
 }

@@ -131,11 +131,18 @@ async function makeNode(directory: string, name: string): Promise<NodeGround> {
       const file = `mom_priv/jobs/${jobId}.SC`;
       write(file, script, 0o700);
       write(`mom_priv/jobs/${jobId}.JB`, '');
+      write(`aux/${jobId}`, 'wn1\n');
       chownSync(at(file), NOBODY.uid, NOBODY.gid);
       const words = [jobId, NOBODY.name, 'nogroup', 'job', 'nodes=1:ppn=1,walltime=01:00:00', QUEUE, ''];
       return runSheltered(at('mom_priv/prologue'), [...words, at(file)], {
         cwd: at('mom_priv'),
-        env: { PATH: node.path, PBS_MSHOST: 'wn1', PBS_NUM_PPN: '1', PBS_NUM_NODES: '1' },
+        env: {
+          PATH: node.path,
+          PBS_MSHOST: 'wn1',
+          PBS_NODEFILE: at(`aux/${jobId}`),
+          PBS_NUM_PPN: '1',
+          PBS_NUM_NODES: '1',
+        },
       });
     },
   };

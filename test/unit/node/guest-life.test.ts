@@ -46,6 +46,16 @@ describe.runIf(process.getuid?.() === 0)('startGuest and endGuest', () => {
     expect(history()).toMatchObject([{ jobId: JOB, exitStatus: 0, request: { image: 'demo' } }]);
   });
 
+  it.each([
+    ['nodes=wn1:ppn=4 or procs=4', 'wn1\n'.repeat(4), 4],
+    ['1:ppn=2+1:ppn=4 on one node', 'wn1\nwn1\n'.repeat(3), 6],
+  ])('give a guest the processors of %s, which the node file has', async (_what, nodeFile, vcpus) => {
+    await node.start(JOB, { peers: { nodeFile } });
+    expect(readRecord(jobPaths(node.config.state, JOB))?.request?.vcpus).toBe(vcpus);
+    expect(await node.hypervisor.describe('vmbatch-7.server')).toContain(`>${vcpus}</vcpu>`);
+    await node.end(JOB);
+  });
+
   it('undo the same job twice without complaint', async () => {
     await node.start(JOB);
     expect(await node.end(JOB)).toBe(true);
