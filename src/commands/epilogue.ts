@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
 import type { Outcome } from '../guest/session-file.ts';
-import { openHypervisor, openLastLog, openNodeLog, takeHookOptions } from '../node/environment.ts';
+import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../node/environment.ts';
 import { endGuest } from '../node/epilogue.ts';
 import { momOfHook } from '../node/mom.ts';
 import { readQueueList } from '../node/queue-list.ts';
@@ -43,7 +43,9 @@ export async function main(argv: string[]): Promise<number> {
   const served = config?.queues ?? readQueueList(state) ?? [];
   if (!known && !served.includes(hook.queue)) return 0;
   const log =
-    config === undefined ? await openLastLog(state, hook.jobId) : await openNodeLog(config.log, hook.jobId);
+    config === undefined
+      ? await openLastLog(state, hook.jobId)
+      : await openCountedLog(config.log, { job: hook.jobId, state, unit: 'run' });
   // Only where there is something to undo: what is written to stderr reaches the users of other queues.
   if (read instanceof Error && known) {
     process.stderr.write(`${reportError(read)}\n`);

@@ -4,7 +4,7 @@ import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
 import { findRequestLine } from '../guest/request.ts';
 import { thisProcess } from '../hypervisor/guest-process.ts';
-import { openHypervisor, openNodeLog, takeHookOptions } from '../node/environment.ts';
+import { openCountedLog, openHypervisor, takeHookOptions } from '../node/environment.ts';
 import { lookUpFacts } from '../node/facts.ts';
 import { prologueExitOf, reportFailedStart, type StartAttempt } from '../node/failed-start.ts';
 import { noteSuccess } from '../node/guard/watch.ts';
@@ -156,7 +156,7 @@ async function startParallel(
     import('../node/epilogue.ts'),
     import('../node/background.ts'),
   ]);
-  const log = await openNodeLog(config.log, attempt.jobId);
+  const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
   attempt.log = log;
   await endGuest({
     state: config.state,
@@ -179,7 +179,7 @@ async function optionsFor(
   attempt: StartAttempt,
   signal: AbortSignal,
 ): Promise<Omit<PrologueOptions, 'limitMs' | 'ppn'>> {
-  const log = await openNodeLog(config.log, attempt.jobId);
+  const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
   attempt.log = log;
   return {
     config,
@@ -213,6 +213,7 @@ async function startPeerGuest(
   const { startPeer } = await import('../node/parallel.ts');
   const options = { ...common, limitMs: PEER_LIMIT_MS, ppn: slotsSaid() };
   await startPeer(options, rank, [...program, 'epilogue', ...places, ...ended]);
+  attempt.log?.succeeded();
 }
 
 /** The job's first node, or its only one. */
@@ -238,6 +239,7 @@ async function startFirst(
       : { checkStarter: (account) => checkStarter(momConfig, config.state, account, hook.jobId) }),
     ...(nodeFile === undefined ? {} : { peers: { nodeFile } }),
   });
+  attempt.log?.succeeded();
   // In mode `started` nobody knows yet.
   if (config.prologueMode === 'ready') await noteSuccess({ state: config.state, log: common.log }, 'start');
 }

@@ -4,7 +4,7 @@ import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
-import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
+import { DEFAULT_NODE_FILE, openCountedLog, openHypervisor, settleLog } from '../node/environment.ts';
 import { followUp } from '../node/guard/follow-up.ts';
 import { offlineOptions } from '../node/guard/offline.ts';
 import { askServerByQstat } from '../node/reap/ask-server.ts';
@@ -52,7 +52,11 @@ async function run(options: Options): Promise<number> {
   const state = options.state ?? config?.state ?? BUILT_IN_DEFAULTS.state;
   const problems = problem === undefined ? [] : [problem];
   const dryRun = options.dryRun === true;
-  const log = config === undefined || dryRun ? NO_LOG : await openNodeLog(config.log, 'reap');
+  if (config !== undefined && !dryRun) await settleLog(config.log, state);
+  const log =
+    config === undefined || dryRun
+      ? NO_LOG
+      : await openCountedLog(config.log, { job: 'reap', state, unit: 'line' });
   const uri = config?.hypervisor.uri ?? BUILT_IN_DEFAULTS['hypervisor.uri'];
   const guard =
     config === undefined ? undefined : openShareGuard(describeShare(config.share), config.timeouts.shareMs);

@@ -5,9 +5,17 @@ import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
 import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { type Log, openLog, printable } from '../util/log.ts';
+import { type Log, type LogSink, openLogFiles, plainLog, printable, textOf } from '../util/log.ts';
 import { run } from '../util/run.ts';
 import { readInstalled } from './installed.ts';
+import {
+  type CountedLog,
+  type CountedUnit,
+  countedLog,
+  needsSettling,
+  settleRepeats,
+} from './repeats/counted-log.ts';
+import { repeatsDirectory } from './repeats/memory.ts';
 
 export const DEFAULT_NODE_FILE = '/etc/vmbatch/node.yaml';
 
@@ -47,34 +55,55 @@ export function stateOf(configFile: string): string {
 }
 
 /** Opens the log; where that is impossible, the log of the system has its lines. */
-export async function openNodeLog(directory: string, jobId: string): Promise<Log> {
+export async function openNodeLog(directory: string, job: string): Promise<Log> {
+  return plainLog(await openSink(directory), job);
+}
+
+/** The log of a hook or of the reaper, which may have to say the same again and again.
+ * @param directory of the log; undefined: the log of the system */
+export async function openCountedLog(
+  directory: string | undefined,
+  { job, state, unit }: { job: string; state: string; unit: CountedUnit },
+): Promise<CountedLog> {
+  const sink = directory === undefined ? systemSink() : await openSink(directory);
+  return countedLog(sink, { job, unit, directory: repeatsDirectory(state, directory) });
+}
+
+/** For what goes wrong before the node file has told where the log is: the directory of the last one that could be
+ * read, else the log of the system. */
+export function openLastLog(state: string, job: string): Promise<CountedLog> {
+  return openCountedLog(readInstalled(state).log, { job, state, unit: 'run' });
+}
+
+/** Tells how often what no longer comes has come, and forgets it. */
+export async function settleLog(directory: string, state: string): Promise<void> {
+  const place = repeatsDirectory(state, undefined);
+  if (place === undefined || !needsSettling(place)) return;
+  const sink = await openSink(directory);
+  settleRepeats(place, sink);
+  await sink.close();
+}
+
+async function openSink(directory: string): Promise<LogSink> {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o750 });
     accessSync(directory, constants.W_OK);
-    return await openLog(directory, jobId);
+    return await openLogFiles(directory);
   } catch (error) {
     const why = errnoOf(error) ?? toVmbatchError(error, 'node').message;
     process.stderr.write(`vmbatch: no log in ${directory} (${why}): is log in the node file right?\n`);
-    return systemLog(jobId);
+    return systemSink();
   }
 }
 
-/** For what goes wrong before the node file has told where the log is: the directory of the last one that could be read, else the log
- * of the system. */
-export async function openLastLog(state: string, jobId: string): Promise<Log> {
-  const { log } = readInstalled(state);
-  return log === undefined ? systemLog(jobId) : openNodeLog(log, jobId);
-}
-
 /** syslog, by way of logger. */
-function systemLog(jobId: string): Log {
+function systemSink(): LogSink {
   const priorities = { error: 'err', warn: 'warning', info: 'info', debug: 'debug' };
   const running: Promise<unknown>[] = [];
   return {
-    write(level, message, facts) {
-      const tail = facts === undefined ? '' : ` ${JSON.stringify(facts)}`;
-      const text = printable(`${jobId} ${message}${tail}`).slice(0, 4000);
-      const words = ['-t', 'vmbatch', '-p', `daemon.${priorities[level]}`, '--', text];
+    write(line) {
+      const text = printable(`${line.job} ${textOf(line)}`).slice(0, 4000);
+      const words = ['-t', 'vmbatch', '-p', `daemon.${priorities[line.level]}`, '--', text];
       // Where there is no logger either, the hook goes on without.
       running.push(run('logger', words, { timeoutMs: 5_000 }).catch(() => undefined));
     },

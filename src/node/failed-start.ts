@@ -6,9 +6,10 @@ import { FAULT_OUTCOMES, type VmbatchError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { reportError } from '../util/report.ts';
 import { run } from '../util/run.ts';
-import { openLastLog, openNodeLog } from './environment.ts';
+import { openCountedLog, openLastLog } from './environment.ts';
 import { noteFault } from './guard/watch.ts';
 import { noteRefusal } from './refusal-note.ts';
+import type { CountedLog } from './repeats/counted-log.ts';
 
 /** How far a prologue has come: what is not there yet is undefined. */
 export interface StartAttempt {
@@ -19,7 +20,7 @@ export interface StartAttempt {
   hook?: HookArguments;
   config?: NodeConfig;
   image?: string;
-  log?: Log;
+  log?: CountedLog;
   /** On another node than the job's first, which alone has its script. */
   isPeer: boolean;
 }
@@ -34,7 +35,7 @@ export async function reportFailedStart(attempt: StartAttempt, error: VmbatchErr
   attempt.log ??=
     config === undefined
       ? await openLastLog(attempt.state, attempt.jobId)
-      : await openNodeLog(config.log, attempt.jobId);
+      : await openCountedLog(config.log, { job: attempt.jobId, state: attempt.state, unit: 'run' });
   attempt.log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {
     fault: error.fault,
     code: error.code,

@@ -11,9 +11,34 @@ export interface Log {
   close(): Promise<void>;
 }
 
+/** How often a line would have been written, and since when; milliseconds since 1970. */
+interface Repeated {
+  times: number;
+  since: number;
+  /** The last time, where that is over. */
+  until?: number;
+}
+
+export interface LogLine {
+  /** The job, or who else writes. */
+  job: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  level: LogLevel;
+  message: string;
+  facts?: Record<string, unknown> | undefined;
+  repeated?: Repeated | undefined;
+}
+
+/** Where lines go, whoever writes them. */
+export interface LogSink {
+  write(line: LogLine): void;
+  close(): Promise<void>;
+}
+
 /** Opens `vmbatch.log` and `vmbatch.json` in `directory`; both are appended to, a line a write, so that hooks
  * of several jobs may share them. Loads winston. */
-export async function openLog(directory: string, jobId: string): Promise<Log> {
+export async function openLogFiles(directory: string): Promise<LogSink> {
   // The library tries for ever to open what cannot be opened, such as a file on /proc.
   for (const name of ['vmbatch.log', 'vmbatch.json'])
     closeSync(
@@ -25,28 +50,25 @@ export async function openLog(directory: string, jobId: string): Promise<Log> {
     );
   const { default: winston } = await import('winston');
   const { format } = winston;
-  const stamp = format.timestamp();
-  const readable = format.printf(({ level, message, timestamp, facts }) => {
-    const tail = Object.entries((facts ?? {}) as Record<string, unknown>)
-      .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-      .join('');
-    return `${timestamp} ${level.padEnd(5)} ${jobId} ${printable(`${message}${tail}`)}`;
+  // The line as it was given is the one that is not for machines.
+  const readable = format.printf(({ line }) => {
+    const { at, level, job } = line as LogLine;
+    return `${stampOf(at)} ${level.padEnd(5)} ${job} ${printable(textOf(line as LogLine))}`;
+  });
+  const forMachines = format((entry) => {
+    const { line, ...rest } = entry;
+    return rest;
   });
   const options = { dirname: directory, options: { flags: 'a', mode: 0o640 } };
   const transports = [
-    new winston.transports.File({
-      ...options,
-      filename: 'vmbatch.log',
-      format: format.combine(stamp, readable),
-    }),
+    new winston.transports.File({ ...options, filename: 'vmbatch.log', format: readable }),
     new winston.transports.File({
       ...options,
       filename: 'vmbatch.json',
-      format: format.combine(stamp, format.json()),
+      format: format.combine(forMachines(), format.json()),
     }),
   ];
-  const logger = winston.createLogger({ level: 'debug', defaultMeta: { job: jobId }, transports });
+  const logger = winston.createLogger({ level: 'debug', transports });
   // A log that cannot be written must not fail what it is about.
   const broken = () => undefined;
   logger.on('error', broken);
@@ -57,8 +79,18 @@ export async function openLog(directory: string, jobId: string): Promise<Log> {
       }),
   );
   return {
-    write(level, message, facts) {
-      logger.log({ level, message, ...(facts === undefined ? {} : { facts }) });
+    write(line) {
+      const { job, at, level, message, facts, repeated } = line;
+      logger.log({
+        level,
+        message,
+        line,
+        job,
+        timestamp: stampOf(at),
+        ...(facts === undefined ? {} : { facts }),
+        ...(repeated === undefined ? {} : { times: repeated.times, since: stampOf(repeated.since) }),
+        ...(repeated?.until === undefined ? {} : { until: stampOf(repeated.until) }),
+      });
     },
     async close() {
       logger.end();
@@ -68,6 +100,36 @@ export async function openLog(directory: string, jobId: string): Promise<Log> {
     },
   };
 }
+
+/** A log of which every line is written. */
+export function plainLog(sink: LogSink, job: string): Log {
+  return {
+    write: (level, message, facts) => sink.write({ job, at: Date.now(), level, message, facts }),
+    close: () => sink.close(),
+  };
+}
+
+/** What people read of a line, after its time, level and job. */
+export function textOf({ at, message, facts, repeated }: LogLine): string {
+  const tail = Object.entries(facts ?? {})
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join('');
+  return `${message}${repeated === undefined ? '' : ` (${describeRepeated(repeated, at)})`}${tail}`;
+}
+
+/** `8 times since 12:01:03`; the date stands there only where it is another one. */
+function describeRepeated({ times, since, until }: Repeated, at: number): string {
+  const first = stampOf(since);
+  const last = stampOf(until ?? at);
+  const short = (stamp: string) =>
+    first.slice(0, 10) === last.slice(0, 10) ? stamp.slice(11, 19) : stamp.slice(0, 19).replace('T', ' ');
+  return until === undefined
+    ? `${times} times since ${short(first)}`
+    : `${times} times from ${short(first)} to ${short(last)}`;
+}
+
+const stampOf = (at: number): string => new Date(at).toISOString();
 
 /** A log that is none, for when there is no place for one. */
 export const NO_LOG: Log = { write: () => undefined, close: async () => undefined };

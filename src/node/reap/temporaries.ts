@@ -20,7 +20,8 @@ const BROKEN_MS = 60 * 60_000;
 /** Paths of the node's own temporary files whose processes have ended, and of locks that a power cut has emptied. Folders of jobs go
  * as a whole. */
 export function deadTemporaries(state: string, leaseDirectories: readonly string[]): string[] {
-  const directories = [state, leaseDirectory(state), join(state, 'starts'), join(state, 'consoles')];
+  const names = ['starts', 'consoles', 'repeats'];
+  const directories = [state, leaseDirectory(state), ...names.map((name) => join(state, name))];
   return [
     ...directories.flatMap((directory) =>
       namesIn(directory)
