@@ -4,15 +4,12 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
-import { type Account, type FileOperation, performAs } from '../util/as-user.ts';
+import { type Account, performAs } from '../util/as-user.ts';
 import { VmbatchError } from '../util/errors.ts';
-import { readForeignFile } from '../util/files.ts';
-import { printable } from '../util/log.ts';
-import type { ShareGuard } from './share/guard.ts';
+import { type Listening, parseFile, readAnswers, replaceFile } from './peer-answers.ts';
 
 /** Nodes of one job. More is not a job for guests that start one by one. */
 export const MAX_NODES = 256;
-const MAX_BYTES = 128 * 1024;
 const LOOK_MS = 200;
 /** Looks in a row without the directory after which it has gone for good: other nodes may just be making it. */
 const GONE_LOOKS = 10;
@@ -30,24 +27,6 @@ const CALL = z.object({
 });
 /** What the first node tells the others. */
 export type Call = z.infer<typeof CALL>;
-
-const HOST_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/;
-const ANSWER = z.union([
-  z.object({
-    version: z.literal(1),
-    nonce: z.string().max(64),
-    node: z.string().max(256),
-    hostname: z.string().regex(HOST_NAME),
-  }),
-  z.object({
-    version: z.literal(1),
-    nonce: z.string().max(64),
-    node: z.string().max(256),
-    error: z.string().max(4096),
-  }),
-]);
-/** How the guest of another node fares. */
-export type Answer = z.infer<typeof ANSWER>;
 
 /** A job's id in names of files that guests handle: without the brackets of an array, which mean something to a shell. */
 export function shareName(jobId: string): string {
@@ -87,22 +66,7 @@ export async function dismissPeers(directory: string, account: Account): Promise
   await performAs(account, [{ do: 'remove-tree', path: directory }]);
 }
 
-export async function answerCall(
-  directory: string,
-  account: Account,
-  rank: number,
-  answer: Answer,
-): Promise<void> {
-  await performAs(account, [replaceFile(join(directory, `answer-${rank}.json`), answer)]);
-}
-
-function replaceFile(path: string, value: object): FileOperation {
-  return { do: 'replace', path, data: Buffer.from(JSON.stringify(value)).toString('latin1') };
-}
-
-interface Waiting {
-  guard: Pick<ShareGuard, 'exists'>;
-  uid: number;
+interface Waiting extends Listening {
   deadlineMs: number;
   signal: AbortSignal;
 }
@@ -169,9 +133,9 @@ export async function waitForAnswers(
   }
 }
 
-/** Does the first node's own work while it listens to the others: a guest that failed there ends it at once.
+/** Does the first node's own work while it listens to the others: a guest that failed there, or a node that died, ends it at once.
  * @param work is to end when its signal is aborted
- * @throws VmbatchError `node` (`peer-failed`) with the other node's reason, or what `work` throws */
+ * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent`; or what `work` throws */
 export async function whilePeersFare<T>(
   directory: string,
   call: Call,
@@ -198,43 +162,6 @@ export async function whilePeersFare<T>(
   const reason: unknown = done.signal.reason;
   if (result.status === 'fulfilled') return result.value;
   throw reason instanceof VmbatchError ? reason : result.reason;
-}
-
-/** Adds the guests that are ready to `hostnames`.
- * @throws VmbatchError `node` (`peer-failed`) with the other node's reason */
-async function readAnswers(
-  directory: string,
-  call: Call,
-  nodes: readonly string[],
-  { guard, uid }: Pick<Waiting, 'guard' | 'uid'>,
-  hostnames: string[],
-): Promise<void> {
-  for (let rank = 1; rank < call.count; rank++) {
-    const path = join(directory, `answer-${rank}.json`);
-    if (hostnames[rank] !== undefined || !(await guard.exists(path))) continue;
-    const answer = parseFile(path, uid, ANSWER);
-    if (answer?.nonce !== call.nonce) continue;
-    if ('error' in answer)
-      throw new VmbatchError({
-        fault: 'node',
-        code: 'peer-failed',
-        message: `the guest on node ${nodes[rank] ?? rank} failed: ${printable(answer.error)}`,
-        hint: `see vmbatch.log on ${nodes[rank] ?? 'that node'}`,
-        jobId: call.jobId,
-      });
-    hostnames[rank] = answer.hostname;
-  }
-}
-
-/** Undefined while it is not what it must be: it may be half of something, or an earlier start's. */
-function parseFile<T>(path: string, uid: number, schema: z.ZodType<T>): T | undefined {
-  const content = readForeignFile(path, { maxBytes: MAX_BYTES, ownerUid: uid }, 'node');
-  if (content === undefined) return undefined;
-  try {
-    return schema.parse(JSON.parse(content.toString('utf8')));
-  } catch {
-    return undefined;
-  }
 }
 
 async function pause(signal: AbortSignal): Promise<void> {

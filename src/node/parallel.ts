@@ -3,7 +3,10 @@
 // and then makes the guest. TORQUE may also drop such a job without an epilogue.parallel: a shell watches whether the
 // place where the nodes meet is still there, and ends the guest when it is gone.
 import { existsSync } from 'node:fs';
-import { answerCall, peerJobId, peersDirectory, preparePeers, waitForCall } from '../guest/peers.ts';
+import { hostname } from 'node:os';
+import { answerCall, UNCALLED } from '../guest/peer-answers.ts';
+import { startHeartbeat } from '../guest/peer-life.ts';
+import { peerJobId, peersDirectory, preparePeers, waitForCall } from '../guest/peers.ts';
 import { checkReadyDirectory } from '../guest/ready.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
@@ -48,10 +51,13 @@ export async function startPeer(
   const directory = peersDirectory(config.readyDirectory, hook.jobId);
   const guard = openShareGuard(describeShare(config.share), config.timeouts.shareMs);
   const jobId = peerJobId(hook.jobId, rank);
+  const heartbeat = startHeartbeat(directory, account, rank);
+  let nonce = UNCALLED;
   try {
     const waiting = { guard, uid: account.uid, deadlineMs: CALL_MS, signal };
-    const call = await waitForCall(directory, hook.jobId, waiting);
     try {
+      const call = await waitForCall(directory, hook.jobId, waiting);
+      nonce = call.nonce;
       if (rank >= call.count)
         throw new VmbatchError({
           fault: 'node',
@@ -59,17 +65,12 @@ export async function startPeer(
           message: `this is node ${rank} of a job on ${call.count} nodes`,
           jobId,
         });
-      await startGuest({ ...options, hook: { ...hook, jobId }, peers: { rank, directory, call } });
+      const peers = { rank, directory, call, heartbeat };
+      await startGuest({ ...options, hook: { ...hook, jobId }, peers });
     } catch (thrown) {
-      const { message } = toVmbatchError(thrown, 'node');
-      const node = (await import('node:os')).hostname();
-      if (await guard.exists(directory))
-        await answerCall(directory, account, rank, {
-          version: 1,
-          nonce: call.nonce,
-          node,
-          error: message.slice(0, 2000),
-        });
+      const error = toVmbatchError(thrown, 'node').message.slice(0, 2000);
+      const answer = { version: 1 as const, nonce, node: hostname(), error };
+      if (await guard.exists(directory)) await answerCall(directory, account, rank, answer, heartbeat);
       throw thrown;
     }
     // Between the last look of ours and the first of the watcher nothing can be missed: it looks first.
@@ -83,6 +84,7 @@ export async function startPeer(
         ...watcher,
       ]);
   } finally {
+    await heartbeat.stop();
     guard.close();
   }
 }

@@ -8,6 +8,7 @@ import { refuseRoot } from '../context/guest-account.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
 import { checkBootFiles, checkTemplateImage } from '../guest/overlay.ts';
+import type { Heartbeat } from '../guest/peer-life.ts';
 import { type Call, dismissPeers, MAX_NODES, nodesOf, peersDirectory, shareName } from '../guest/peers.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
 import { describeShare } from '../guest/share/describe.ts';
@@ -71,7 +72,9 @@ export interface PrologueOptions {
 }
 
 /** Either the first node, with TORQUE's node file, or another one with what the first has told it. */
-type PeerPlace = { nodeFile: string } | { rank: number; directory: string; call: Call };
+type PeerPlace =
+  | { nodeFile: string }
+  | { rank: number; directory: string; call: Call; heartbeat?: Heartbeat };
 
 /** A job script is text; the rest of a self-extracting one is not ours to read. */
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;

@@ -8,7 +8,7 @@ import { errnoOf, type Fault, VmbatchError } from './errors.ts';
 import { removeFile } from './files.ts';
 
 export type { FileOperation, FileResult } from './as-user/operations.ts';
-export type { Account } from './as-user/process.ts';
+export { type Account, identityArguments } from './as-user/process.ts';
 
 /** How long one operation may take. Milliseconds. */
 const DEADLINE_MS = 15_000;
@@ -65,7 +65,7 @@ export function openUserFiles(account: Account, options: UserFilesOptions = {}):
     clearTimeout(idle);
     for (;;) {
       const isNew = helper === undefined;
-      helper ??= await Helper.start(identityArguments(account));
+      helper ??= await Helper.start(identityArguments(account, { dies: true }));
       const { results, end } = await helper.exchange(operations, deadlineMs);
       if (end === 'answered') {
         if (idleMs !== undefined) idle = setTimeout(letGo, idleMs).unref();

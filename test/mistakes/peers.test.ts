@@ -2,7 +2,9 @@
 
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
-import { answerCall, type Call, peersDirectory } from '../../src/guest/peers.ts';
+import { answerCall } from '../../src/guest/peer-answers.ts';
+import { startHeartbeat } from '../../src/guest/peer-life.ts';
+import { type Call, peersDirectory } from '../../src/guest/peers.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../src/util/errors.ts';
 import { NOBODY } from '../support/fake-hooks.ts';
 import { type FakeNode, fakeNode } from '../support/fake-node.ts';
@@ -44,7 +46,7 @@ function otherNode(first: FakeNode, fares: { error: string } | { hostname: strin
   };
 }
 
-async function look(first: FakeNode): Promise<Sight> {
+async function look(first: FakeNode, promptMs = PROMPT_MS): Promise<Sight> {
   const where = 'vmbatch.log';
   const begun = performance.now();
   try {
@@ -53,20 +55,26 @@ async function look(first: FakeNode): Promise<Sight> {
   } catch (thrown) {
     const error = toVmbatchError(thrown, 'node');
     const ms = performance.now() - begun;
-    const late = ms > PROMPT_MS ? `only after ${Math.round(ms / 1000)} s: ` : '';
+    const late = ms > promptMs ? `only after ${Math.round(ms / 1000)} s: ` : '';
     return { where, text: late + formatError(error), exit: FAULT_OUTCOMES[error.fault].prologueExit };
   }
 }
 
 const ROWS: Mistake<FakeNode>[] = [
-  { mistake: 'none', plant: (first) => otherNode(first, { hostname: 'vm2' }), look, text: /^$/, exit: 0 },
+  {
+    mistake: 'none',
+    plant: (first) => otherNode(first, { hostname: 'vm2' }),
+    look: (first) => look(first),
+    text: /^$/,
+    exit: 0,
+  },
   {
     mistake: "the other node's image is not there, while the first node waits for its own guest",
     plant: (first) => {
       otherNode(first, { error: 'image demo: /images/demo.qcow2 cannot be read (ENOENT)' });
       first.guestBehaviour = 'silent';
     },
-    look,
+    look: (first) => look(first),
     text: [
       /^vmbatch: node fault: the guest on node wn2 failed: image demo: .*ENOENT/,
       /see vmbatch\.log on wn2/,
@@ -76,8 +84,25 @@ const ROWS: Mistake<FakeNode>[] = [
   {
     mistake: "the other node's libvirt is down, and the first node's guest is ready",
     plant: (first) => otherNode(first, { error: 'libvirt at qemu:///system cannot be reached' }),
-    look,
+    look: (first) => look(first),
     text: /^vmbatch: node fault: the guest on node wn2 failed: libvirt at qemu:\/\/\/system cannot be reached/,
+    exit: 2,
+  },
+  {
+    mistake: 'vmbatch is killed on the other node, as by a lack of memory, or the node loses its power',
+    plant: (first) => {
+      first.guestBehaviour = 'silent';
+      first.config = { ...first.config, timeouts: { ...first.config.timeouts, readyMs: 200_000 } };
+      first.onCreate = () => {
+        const heartbeat = startHeartbeat(peersDirectory(first.config.readyDirectory, JOB), NOBODY, 1);
+        setTimeout(() => heartbeat.stop(), 5_000);
+      };
+    },
+    look: (first) => look(first, 50_000),
+    text: [
+      /^vmbatch: node fault: node wn2 has given no sign of life for \d+ s/,
+      /killed .*vmbatch\.log on wn2/,
+    ],
     exit: 2,
   },
 ];

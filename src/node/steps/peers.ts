@@ -1,5 +1,7 @@
 // The step of a job on several nodes: the place on the share where they meet.
 import { randomBytes } from 'node:crypto';
+import { lookAtPeers } from '../../guest/peer-answers.ts';
+import { LifeWatch } from '../../guest/peer-life.ts';
 import { callPeers, dismissPeers, whilePeersFare } from '../../guest/peers.ts';
 import { openShareGuard } from '../../guest/share/guard.ts';
 import { writeRecord } from '../record.ts';
@@ -13,7 +15,7 @@ export function whileOthersFare<T>(job: StartingJob, wait: (signal: AbortSignal)
     role.directory,
     role.call,
     role.nodes.names,
-    { guard, uid: account.uid, signal },
+    { guard, uid: account.uid, signal, life: role.life },
     wait,
   );
 }
@@ -28,7 +30,13 @@ export const peers: Step = {
     writeRecord(paths, record);
     if (role.rank > 0) return;
     role.call.nonce = randomBytes(8).toString('hex');
+    role.life = new LifeWatch();
     await guard.exists(directory);
+    await lookAtPeers(directory, role.call, role.nodes.names, {
+      guard,
+      uid: account.uid,
+      life: role.life,
+    });
     await callPeers(directory, account, role.call);
   },
   async release({ record }) {

@@ -4,7 +4,8 @@ import { hostname as nodeName } from 'node:os';
 import { loginOf } from '../../context/guest-context.ts';
 import { discoverAddress } from '../../guest/network/discover.ts';
 import { checkReportedAddress } from '../../guest/network/plan.ts';
-import { answerCall, guestNodeFile, waitForAnswers } from '../../guest/peers.ts';
+import { answerCall } from '../../guest/peer-answers.ts';
+import { guestNodeFile, waitForAnswers } from '../../guest/peers.ts';
 import {
   checkReadyDirectory,
   type ReadyReport,
@@ -95,12 +96,8 @@ async function noteClock({ record, config, guard, log }: StartingJob): Promise<v
 async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Promise<void> {
   const { rank, directory, call, nodes } = role;
   if (rank > 0) {
-    await answerCall(directory, job.account, rank, {
-      version: 1,
-      nonce: call.nonce,
-      node: nodeName(),
-      hostname,
-    });
+    const answer = { version: 1 as const, nonce: call.nonce, node: nodeName(), hostname };
+    await answerCall(directory, job.account, rank, answer, role.heartbeat);
     return;
   }
   const others = await waitForAnswers(directory, call, nodes.names, {
@@ -108,6 +105,7 @@ async function meetPeers(job: StartingJob, role: PeerRole, hostname: string): Pr
     uid: job.account.uid,
     deadlineMs: job.remainingMs(),
     signal: job.signal,
+    life: role.life,
   });
   role.hostnames = [hostname, ...others.slice(1)];
 }

@@ -3,6 +3,7 @@
 import type { NodeConfig } from '../../config/node.ts';
 import type { KeyPair } from '../../context/keys.ts';
 import type { KnownFilters } from '../../guest/network/plan.ts';
+import type { Heartbeat, LifeWatch } from '../../guest/peer-life.ts';
 import type { Call } from '../../guest/peers.ts';
 import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
@@ -59,6 +60,10 @@ export interface PeerRole {
   nodes: { names: string[]; slots: number[] };
   /** A key pair for SSH between the guests, this one's. */
   key: KeyPair;
+  /** Signs of life that this node gives until it has answered; not the first. */
+  heartbeat?: Heartbeat;
+  /** Those of the others, as the first node has seen them. */
+  life?: LifeWatch;
   /** Set by the step `boot` of the first: names of the guests. */
   hostnames?: string[];
 }

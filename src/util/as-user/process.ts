@@ -28,8 +28,9 @@ const unlisted = new Set<number>();
 let knowsDeathSignal = true;
 
 /** What starts a program with the account's ids, and with its groups, which the share may need; empty for our own account.
+ * @param how `dies`: the program is killed when we are
  * @throws VmbatchError `site` if this process may not become that user */
-export function identityArguments({ uid, gid }: Account): string[] {
+export function identityArguments({ uid, gid }: Account, how: { dies: boolean }): string[] {
   const own = process.geteuid?.();
   if (own === uid) return [];
   if (own !== 0)
@@ -41,7 +42,7 @@ export function identityArguments({ uid, gid }: Account): string[] {
     });
   const groups = unlisted.has(uid) ? '--clear-groups' : '--init-groups';
   // If we are killed, so is the helper, even in the midst of a call that hangs.
-  const death = knowsDeathSignal ? ['--pdeathsig', 'KILL'] : [];
+  const death = how.dies && knowsDeathSignal ? ['--pdeathsig', 'KILL'] : [];
   return ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, groups, ...death, '--'];
 }
 

@@ -2,8 +2,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { answerCall } from '../../../src/guest/peer-answers.ts';
 import {
-  answerCall,
   type Call,
   callPeers,
   dismissPeers,
@@ -42,6 +42,7 @@ const answer = (rank: number, hostname: string, nonce = 'n1') =>
 
 describe('the nodes of one job', () => {
   it('meet: the first says what is wanted, the others that their guests are ready', async () => {
+    await preparePeers(place, SELF);
     const called = waitForCall(place, '7.test', waiting({ deadlineMs: 10_000 }));
     await callPeers(place, SELF, CALL);
     expect(await called).toEqual(CALL);
