@@ -9,7 +9,7 @@ import { lookUpFacts } from '../node/facts.ts';
 import { prologueExitOf, reportFailedStart, type StartAttempt } from '../node/failed-start.ts';
 import { noteSuccess } from '../node/guard/watch.ts';
 import { noteInstalled } from '../node/installed.ts';
-import { refusedTo, refuseFlawedStarter, viewStarter } from '../node/job-starter.ts';
+import { mustStartJobs } from '../node/job-starter.ts';
 import { momOfHook } from '../node/mom.ts';
 import { readNodeLines } from '../node/node-lines.ts';
 import { foreignOwner } from '../node/owner/state-owner.ts';
@@ -21,8 +21,7 @@ import {
   queueOfPrologue,
   wallSecondsOf,
 } from '../torque/hook-arguments.ts';
-import { hookLimitMs, type MomConfig, readMomConfig } from '../torque/mom-config.ts';
-import type { Account } from '../util/account.ts';
+import { hookLimitMs, readMomConfig } from '../torque/mom-config.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import { exitUnlessDecided, reportError } from '../util/report.ts';
@@ -133,14 +132,6 @@ function readConfig(file: string, state: string, queue: string | undefined): Nod
   }
 }
 
-/** The mom says nothing when it starts a job without us: this is the last that can be done about it before the job runs. */
-async function checkStarter(mom: MomConfig, state: string, account: Account, jobId: string): Promise<void> {
-  const view = viewStarter(mom, state);
-  refuseFlawedStarter(view.flaws, jobId);
-  const refused = await refusedTo(account, view, run);
-  if (refused !== undefined) refuseFlawedStarter([refused], jobId);
-}
-
 /** prologue.parallel: what an earlier start left is removed, the rest is done in the background. */
 async function startParallel(
   config: NodeConfig,
@@ -236,7 +227,7 @@ async function startFirst(
     limitMs: hookLimitMs(momConfig) - performance.now(),
     ...(mom === undefined
       ? {}
-      : { checkStarter: (account) => checkStarter(momConfig, config.state, account, hook.jobId) }),
+      : { checkStarter: (account) => mustStartJobs(account, { mom: momConfig, state: config.state, run }) }),
     ...(nodeFile === undefined ? {} : { peers: { nodeFile } }),
   });
   attempt.log?.succeeded();

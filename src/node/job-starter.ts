@@ -172,16 +172,22 @@ function barrier(path: string, to: string, uid: number, groups: readonly number[
   return undefined;
 }
 
-/** @throws VmbatchError `node`: the first flaw, before a guest is made for nothing */
-export function refuseFlawedStarter(flaws: readonly StarterFlaw[], jobId: string): void {
-  const [first] = flaws;
+/** The mom says nothing when it starts a job without us: this is the last that can be done about it before a
+ * job runs, and what a guest that is started for a test must not leave out.
+ * @param account of the job
+ * @throws VmbatchError `node`: the first flaw */
+export async function mustStartJobs(
+  account: Pick<Account, 'name' | 'uid' | 'gid' | 'groups'>,
+  { mom, state, run }: { mom: MomConfig; state: string; run: Run },
+): Promise<void> {
+  const view = viewStarter(mom, state);
+  const first = view.flaws[0] ?? (await refusedTo(account, view, run));
   if (first === undefined) return;
   throw new VmbatchError({
     fault: 'node',
     code: first.code,
     message: `jobs would not run in their guests here: ${first.found}`,
     hint: first.advice,
-    jobId,
   });
 }
 

@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { eachProcess, type ProcessEntry } from '../hypervisor/guest-process.ts';
 import { momConfigIn } from '../torque/mom-config.ts';
 import { VmbatchError } from '../util/errors.ts';
+import { momJobsDirectory } from './mom-jobs.ts';
 
 export interface MomPlace {
   /** Its `mom_priv`. */
@@ -101,6 +102,13 @@ export function findMom(given: string | undefined, clues: MomClues = REAL_CLUES)
   const directory = homes.map((home) => join(home, 'mom_priv')).find(clues.isDirectory);
   if (directory !== undefined) return { directory, config: momConfigIn(directory) };
   throw notFound(`no pbs_mom runs here, and there is no mom_priv in ${HOMES.join(', ')}`);
+}
+
+/** The mom whose hooks use the state directory, by where it had its jobs last; else the one of this node.
+ * @throws VmbatchError `node` (`mom-not-found`) */
+export function momOfState(state: string): MomPlace {
+  const jobs = momJobsDirectory(state);
+  return findMom(jobs !== undefined && basename(jobs) === 'jobs' ? dirname(jobs) : undefined);
 }
 
 function notFound(why: string): VmbatchError {

@@ -1,7 +1,8 @@
 // Mistakes in what the mom is told, and in what is put beside it: what `check node` says first, and what the log has of the job that
 // comes before anybody checks.
 import { chmodSync, chownSync, readFileSync } from 'node:fs';
-import { checkTheNode, logOfAStart, type NodeGround, useNode } from './node-ground.ts';
+import { NOBODY } from '../support/fake-hooks.ts';
+import { checkTheNode, logOfAStart, type NodeGround, says, useNode } from './node-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
 
 interface Planted {
@@ -140,6 +141,36 @@ const HOOKS: Mistake<NodeGround>[] = [
     exit: 3,
   },
   {
+    mistake: 'a node that is offline tests itself, and its job starter is missing',
+    plant: ({ configure, edit, write }) => {
+      configure({ guard: { return: 'self-test', self_test_every: '1 ms', self_test_user: NOBODY.name } });
+      edit('mom_priv/config', /^\$job_starter.*\n/m, '');
+      const offline = { since: 0, reason: '3 jobs in a row failed', by: 'guard', mark: 'set' };
+      write('state/guard.json', JSON.stringify({ version: 1, faults: [], offline }), 0o600);
+    },
+    look: async (node) => {
+      const { exitCode, stdout } = await node.vmbatch(['reap', '--config', node.at('node.yaml')]);
+      const { offline } = JSON.parse(readFileSync(node.at('state/guard.json'), 'utf8'));
+      return { where: 'reap', text: `${stdout} ${offline?.mark}`, exit: exitCode };
+    },
+    text: [
+      /self-test failed, the node stays offline: jobs would not run in their guests here/,
+      /config has no \$job_starter/,
+      / set$/,
+    ],
+    exit: 0,
+  },
+  {
+    mistake: 'the mom of the self-test is gone',
+    plant: ({ configure, remove }) => {
+      configure({ guard: { self_test_user: NOBODY.name } });
+      remove('mom_priv');
+    },
+    look: says('node', 'self-test'),
+    text: [/the mom_priv of this node's mom was not found: .*mom_priv is no directory/],
+    exit: 3,
+  },
+  {
     mistake: 'the directory of the mom is misspelt',
     plant: () => undefined,
     look: async (node) => {
@@ -189,6 +220,7 @@ const HOOKS: Mistake<NodeGround>[] = [
 const ROWS = STARTER.flatMap(({ mistake, plant, text }): Mistake<NodeGround>[] => [
   { mistake: `${mistake}: check`, plant, look: checkTheNode, text, exit: 3 },
   { mistake: `${mistake}: job`, plant, look: logOfAStart(), text, exit: 2 },
+  { mistake: `${mistake}: self-test`, plant, look: says('node', 'self-test'), text, exit: 3 },
 ]);
 
 mistakes('mom', useNode('mom'), [...ROWS, ...HOOKS]);

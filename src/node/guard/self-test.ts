@@ -6,13 +6,16 @@ import { Writable } from 'node:stream';
 import type { NodeConfig } from '../../config/node-config.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
+import { readMomConfig } from '../../torque/mom-config.ts';
 import { type Account, findAccount } from '../../util/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
 import { endGuest } from '../epilogue.ts';
 import { lookUpFacts } from '../facts.ts';
+import { mustStartJobs } from '../job-starter.ts';
 import { readLimits } from '../job-surroundings.ts';
+import { momOfState } from '../mom.ts';
 import { startGuest } from '../prologue.ts';
 import { prepareState } from '../record.ts';
 import { runJob } from '../run-job.ts';
@@ -58,6 +61,9 @@ export async function selfTest({ config, image, hypervisor, run, log }: SelfTest
       hypervisor,
       run,
       log,
+      // A node that would run its jobs outside their guests is not to come back for a guest that starts.
+      checkStarter: (of) =>
+        mustStartJobs(of, { mom: readMomConfig(momOfState(config.state).config), state: config.state, run }),
       self: thisProcess(),
       signal: new AbortController().signal,
     });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { noteInstalled } from '../../../src/node/installed.ts';
-import { refusedTo, refuseFlawedStarter, viewStarter } from '../../../src/node/job-starter.ts';
+import { mustStartJobs, refusedTo, viewStarter } from '../../../src/node/job-starter.ts';
 import { SHIM_MARK } from '../../../src/node/shim.ts';
 import { readMomConfig } from '../../../src/torque/mom-config.ts';
 import { run } from '../../../src/util/run.ts';
@@ -43,7 +43,7 @@ describe.runIf(process.geteuid?.() === 0)('the job starter of the mom', () => {
     expect(flaws()).toEqual([]);
     expect(look().path).toBe(starter);
     expect(await refusedTo(NOBODY, look(), run)).toBeUndefined();
-    expect(() => refuseFlawedStarter(look().flaws, '1.vm')).not.toThrow();
+    await mustStartJobs(NOBODY, { mom: readMomConfig(config), state, run });
   });
 
   it.each<[string, () => unknown, RegExp]>([
@@ -101,12 +101,12 @@ describe.runIf(process.geteuid?.() === 0)('the job starter of the mom', () => {
     ],
     ['others may write to it', () => chmodSync(starter, 0o757), /can be changed by others than root/],
     ['it belongs to a user', () => chownSync(starter, 65534, 65534), /can be changed by others than root/],
-  ])('is refused when %s', (_what, plant, expected) => {
+  ])('is refused when %s', async (_what, plant, expected) => {
     plant();
     const found = flaws();
     expect(found).toHaveLength(1);
     expect(found[0]).toMatch(expected);
-    expect(() => refuseFlawedStarter(look().flaws, '1.vm')).toThrow(
+    await expect(mustStartJobs(NOBODY, { mom: readMomConfig(config), state, run })).rejects.toThrow(
       /jobs would not run in their guests here/,
     );
   });
