@@ -1,4 +1,5 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
+import { resolve } from 'node:path';
 import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { parseRank, peerJobId } from '../guest/peers.ts';
@@ -169,7 +170,7 @@ async function optionsFor(
   hook: HookArguments,
   attempt: StartAttempt,
   signal: AbortSignal,
-): Promise<Omit<PrologueOptions, 'limitMs' | 'ppn'>> {
+): Promise<Omit<PrologueOptions, 'limitMs' | 'mom' | 'ppn'>> {
   const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
   attempt.log = log;
   return {
@@ -216,7 +217,7 @@ async function startFirst(
 ): Promise<void> {
   const common = await optionsFor(config, hook, attempt, signal);
   const mom = momOfHook(hook.script);
-  const momConfig = readMomConfig(mom?.config ?? 'config');
+  const momConfig = readMomConfig(mom?.config ?? resolve('config'));
   // TORQUE's own numbers, PBS_NUM_NODES and PBS_NUM_PPN, are wrong for nodes=HOST:ppn=4 and for
   // 1:ppn=2+HOST:ppn=4, and absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the node file are right.
   const { PBS_NODEFILE: path } = process.env;
@@ -225,6 +226,7 @@ async function startFirst(
     ...common,
     ppn: slotsSaid(),
     limitMs: hookLimitMs(momConfig) - performance.now(),
+    mom: momConfig,
     ...(mom === undefined
       ? {}
       : { checkStarter: (account) => mustStartJobs(account, { mom: momConfig, state: config.state, run }) }),

@@ -15,6 +15,7 @@ import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
+import type { MomConfig } from '../torque/mom-config.ts';
 import { requestedMemory, type Slots } from '../torque/requested-memory.ts';
 import { type Account, findAccount } from '../util/account.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
@@ -25,6 +26,7 @@ import { mustClaimJob } from './claim.ts';
 import { consoleTail } from './console.ts';
 import { appendHistory } from './history.ts';
 import { verifyInTime } from './image-hashes.ts';
+import { explainLateStart } from './late-start.ts';
 import { momFileOf, noteMomJobsOf } from './mom-jobs.ts';
 import {
   beginRecord,
@@ -50,6 +52,8 @@ export interface PrologueOptions {
   ppn: number;
   /** Milliseconds from our start after which the mom kills us. */
   limitMs: number;
+  /** What the mom's configuration says of that; undefined: no mom waits for this start. */
+  mom?: MomConfig | undefined;
   /** Seconds that the job may run; undefined: not known. */
   wallSeconds?: number | undefined;
   /** Looks whether the mom would start the job through our job starter, and whether that could work as the job's user; undefined:
@@ -154,20 +158,8 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
         code: failure.error.code,
       });
     appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
-    if (!['guest-not-ready', 'guest-died'].includes(error.code)) throw error;
-    // No mom waits for the guests of the other nodes.
-    const isTimed = options.peers === undefined || !('rank' in options.peers);
-    const why =
-      isTimed && error.code === 'guest-not-ready' && giveUpAt < config.timeouts.readyMs
-        ? `; the mom's $prologalarm leaves ${Math.round(giveUpAt / 1000)} s for a start, timeouts.ready is ${config.timeouts.readyMs / 1000} s`
-        : '';
-    const words = said.length === 0 ? '' : `; its console ended: ${said.join(' | ')}`;
-    throw new VmbatchError({
-      ...error,
-      message: `${error.message}${why}${words}`,
-      hint: why === '' ? error.hint : "raise $prologalarm in the mom's config, then restart pbs_mom with -p",
-      cause: error.cause,
-    });
+    const { mom } = options;
+    throw explainLateStart(error, { mom, giveUpAt, readyMs: config.timeouts.readyMs, said });
   } finally {
     guard.close();
   }

@@ -66,8 +66,13 @@ export function settingsNamed({ settings }: MomConfig, name: string): MomSetting
 
 /** `$prologalarm` in seconds. */
 export function prologAlarmOf(config: MomConfig): number {
+  return saidPrologAlarm(config) ?? DEFAULT_PROLOG_ALARM;
+}
+
+/** The same, as far as it is said there; undefined: it is the mom's default. */
+export function saidPrologAlarm(config: MomConfig): number | undefined {
   const values = settingsNamed(config, 'prologalarm').map(({ value }) => Number.parseInt(value, 10));
-  return values.filter((value) => value > 0).at(-1) ?? DEFAULT_PROLOG_ALARM;
+  return values.filter((value) => value > 0).at(-1);
 }
 
 /** Milliseconds after which the mom kills a hook, with the session it runs in: `$prologalarm`, less ten seconds when it is

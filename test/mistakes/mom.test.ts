@@ -141,6 +141,20 @@ const HOOKS: Mistake<NodeGround>[] = [
     exit: 3,
   },
   {
+    mistake: '$prologalarm is too short, and a job comes',
+    plant: ({ edit, write }) => {
+      edit('mom_priv/config', '$prologalarm 300', '$prologalarm 13');
+      write('fake/hold', '');
+    },
+    look: logOfAStart(),
+    text: [
+      /no ready file|not ready|within \d s/,
+      /mom_priv\/config has \$prologalarm 13: that leaves \d s for a start, and timeouts\.ready is \d+ s/,
+      /write "\$prologalarm 300" into \/.*mom_priv\/config/,
+    ],
+    exit: 2,
+  },
+  {
     mistake: 'a node that is offline tests itself, and its job starter is missing',
     plant: ({ configure, edit, write }) => {
       configure({ guard: { return: 'self-test', self_test_every: '1 ms', self_test_user: NOBODY.name } });
