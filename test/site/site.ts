@@ -205,7 +205,7 @@ async function start(options: SiteOptions, undo: Undo): Promise<Site> {
     ...(network === undefined ? {} : { namespace: network.namespace }),
     blockStarts: options.blockStarts ?? false,
     cgroups: true,
-    momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300'],
+    momConfig: [`$job_starter ${jobStarter}`, '$prologalarm 300', '$usecp *:/ /'],
   });
   await mustRun(join(dist, 'vmbatch'), [
     ...['hooks', 'install', '--config', nodeFile],
@@ -268,7 +268,7 @@ async function furtherNode(
   writePublic(nodeFile, stringify({ ...config, state }));
   const jobStarter = join(directory, `${name}-job-starter`);
   const mom = momPaths(standin.home, name, false);
-  writeFileSync(mom.config, `$job_starter ${jobStarter}\n$prologalarm 300\n`);
+  writeFileSync(mom.config, `$job_starter ${jobStarter}\n$prologalarm 300\n$usecp *:/ /\n`);
   await mustRun(join(dist, 'vmbatch'), [
     ...['hooks', 'install', '--config', nodeFile],
     ...['--mom-dir', mom.momPriv, '--job-starter', jobStarter],

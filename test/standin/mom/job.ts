@@ -1,12 +1,13 @@
-// One attempt at a job on its mom: prologue, job, epilogue, delivery, report. Written down at each change of phase, so
-// that a mom started later knows as much as TORQUE's does.
+// One attempt at a job on its mom: prologue, job, epilogue, delivery, report. Written down at each change of
+// phase, so that a mom started later knows as much as TORQUE's does.
 import { chmodSync, chownSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDuration } from '../common/format.ts';
 import type { Pair, StartMessage } from '../common/protocol.ts';
 import { type MomConfig, readMomConfig, readPbsEnvironment } from './config.ts';
+import { jobFile } from './job-file.ts';
 import { launch } from './launch.ts';
 import type { Mom } from './mom.ts';
 import { tellUser, usedAtEnd } from './outcome.ts';
@@ -90,6 +91,14 @@ export class MomJob {
     renameSync(`${this.files.record}.new`, this.files.record);
   }
 
+  /** TORQUE has its own file of a job only when it no longer waits for the job's start: `req_commit` in its
+   * mom_req_quejob.c. */
+  private writeJobFile(): void {
+    const { message, begun } = this.record;
+    writeFileSync(`${this.files.job}.new`, jobFile(message, this.mom.node, begun), { mode: 0o600 });
+    renameSync(`${this.files.job}.new`, this.files.job);
+  }
+
   private later(milliseconds: number, action: () => void): void {
     this.timers.push(setTimeout(action, milliseconds));
   }
@@ -106,6 +115,7 @@ export class MomJob {
     this.save({ phase: 'prologue' });
     const { place } = this;
     this.later(place.config.jobStartBlockSeconds * 1000, () => {
+      this.writeJobFile();
       if (this.record.phase === 'prologue' && !this.finishing) {
         this.mom.tell({ kind: 'slow-start', id: this.id, attempt: message.attempt });
       }
@@ -175,6 +185,7 @@ export class MomJob {
 
   private running(session: number, sessionStart: string): void {
     this.save({ phase: 'running', session, sessionStart, jobBegun: Date.now() });
+    this.writeJobFile();
     this.settleStart();
     this.mom.log('01', 'Job', 'TMomFinalizeJob3', `job ${this.id} started, pid = ${session}`);
     // Given up in the moment before it started.
@@ -282,6 +293,7 @@ export class MomJob {
     }
     this.mom.log('128', 'Svr', 'preobit_preparation', 'top');
     this.save({ phase: 'epilogue', exitStatus, used });
+    this.writeJobFile();
     // A job that never began is dropped by the other nodes without a word: TORQUE's ABORT.
     if (session !== undefined)
       await Promise.all(this.sisters().map((sister) => this.runSister(sister, { used, exitStatus })));
@@ -328,9 +340,10 @@ export class MomJob {
 
   /** Once the server has the report. */
   forget(keepOutput: boolean): void {
-    const { script, record, nodeFile, token, out, err } = this.files;
-    for (const path of [script, record, nodeFile, token]) rmSync(path, { force: true });
-    if (!keepOutput) for (const path of [out, err]) rmSync(path, { force: true });
+    const { script, job, record, nodeFile, token, out, err } = this.files;
+    for (const path of [script, job, record, nodeFile, token]) rmSync(path, { force: true });
+    const spooled = [out, err].filter((path) => dirname(path) === this.mom.paths.spool);
+    if (!keepOutput) for (const path of spooled) rmSync(path, { force: true });
     this.mom.log('128', 'Job', this.id, 'removed job script');
   }
 

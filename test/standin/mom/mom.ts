@@ -53,7 +53,7 @@ export class Mom {
   run(): void {
     this.log('02', 'Svr', 'Log', 'Log opened');
     for (const name of readdirSync(this.paths.jobs)) {
-      if (!name.endsWith('.JB')) continue;
+      if (!name.endsWith('.standin')) continue;
       const record = JSON.parse(readFileSync(join(this.paths.jobs, name), 'utf8')) as JobRecord;
       const job = new MomJob(this, record);
       this.jobs.set(job.id, job);

@@ -8,6 +8,7 @@ import type { Pair, StartMessage } from '../common/protocol.ts';
 import type { MomPaths } from '../common/site.ts';
 import { sizeInBytes } from '../server/resources.ts';
 import { hookSeconds, type MomConfig } from './config.ts';
+import { filePrefix } from './job-file.ts';
 
 /** Names and values of a spec file; a name ending in `[]` may come again. */
 export type Spec = Pair[];
@@ -19,6 +20,9 @@ export function encodeSpec(spec: Spec): string {
 
 export interface JobFiles {
   script: string;
+  /** What the mom tells of the job, as TORQUE's does. */
+  job: string;
+  /** What this stand-in needs to go on with the job. */
   record: string;
   token: string;
   nodeFile: string;
@@ -27,13 +31,19 @@ export interface JobFiles {
 }
 
 export function jobFiles(paths: MomPaths, message: StartMessage): JobFiles {
-  const { id, join: joined } = message;
-  const out = join(paths.spool, `${id}.OU`);
-  const err = join(paths.spool, `${id}.ER`);
+  const { id, join: joined, home, name, keep } = message;
+  const prefix = filePrefix(id);
+  // What is kept is written in the home from the first byte on: `std_file_name` in TORQUE's start_exec.c.
+  const place = (key: 'o' | 'e', suffix: string) =>
+    keep.includes(key)
+      ? join(home, `${name}.${key}${/^\d*/.exec(id)?.[0] ?? ''}`)
+      : join(paths.spool, `${prefix}.${suffix}`);
+  const [out, err] = [place('o', 'OU'), place('e', 'ER')];
   return {
-    script: join(paths.jobs, `${id}.SC`),
-    record: join(paths.jobs, `${id}.JB`),
-    token: join(paths.jobs, `${id}.TK`),
+    script: join(paths.jobs, `${prefix}.SC`),
+    job: join(paths.jobs, `${prefix}.JB`),
+    record: join(paths.jobs, `${prefix}.standin`),
+    token: join(paths.jobs, `${prefix}.TK`),
     nodeFile: `${paths.aux}//${id}`,
     out: joined === 'eo' ? err : out,
     err: joined === 'oe' ? out : err,
@@ -257,13 +267,12 @@ function stageSpec(pairs: readonly (readonly [from: string, to: string])[]): Spe
   return pairs.map(([from, to]): Pair => ['stage[]', `${from}\t${to}`]);
 }
 
-/** Which spool file goes where: `path` of `host:path`, or home for `-k`. */
+/** Which spool file goes where: `path` of `host:path`. What is kept is where it belongs. */
 export function deliverSpec(message: StartMessage, files: JobFiles, place: Place): Spec {
   const copies: Spec = [];
   const add = (from: string, kept: boolean, target: string, name: string): void => {
-    if (!existsSync(from)) return;
-    const to = kept ? join(message.home, name) : target.replace(/^[^/]*:/, '');
-    copies.push(['copy[]', `${from}\t${to}\t${name}`]);
+    if (kept || !existsSync(from)) return;
+    copies.push(['copy[]', `${from}\t${target.replace(/^[^/]*:/, '')}\t${name}`]);
   };
   if (message.join !== 'eo') {
     add(files.out, message.keep.includes('o'), message.outputPath, message.defaultOutputName);
