@@ -1,5 +1,5 @@
 // Whether a job lives: a process works on it, or TORQUE knows it. Only what is certain counts as dead.
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { environmentOf, type ProcessEntry, processRuns } from '../../hypervisor/guest-process.ts';
@@ -14,6 +14,8 @@ export type AskServer = (jobId: string) => Promise<'running' | 'gone' | undefine
 const HOOKS: readonly string[] = ['prologue', 'epilogue', 'prologue.parallel', 'epilogue.parallel'];
 /** TORQUE replaces the file of a job by taking the old name away and giving it to the new file. */
 const LOOK_AGAIN_MS = 100;
+/** For how long a script may be there without the mom's file. Milliseconds. */
+const NEW_MS = 60_000;
 
 /** @param record of the job; undefined: it has none, or one that cannot be read */
 export async function lifeOf(
@@ -35,9 +37,9 @@ export async function lifeOf(
   const files = momFiles(state, jobId, record);
   const [first] = files;
   if (first !== undefined && existsSync(dirname(first))) {
-    if (files.some((file) => existsSync(file))) return { is: 'alive', why: 'the mom knows it' };
+    if (files.some(isThere)) return { is: 'alive', why: 'the mom knows it' };
     await sleep(LOOK_AGAIN_MS);
-    return files.some((file) => existsSync(file))
+    return files.some(isThere)
       ? { is: 'alive', why: 'the mom knows it' }
       : { is: 'dead', why: 'the mom does not know it (any more)' };
   }
@@ -47,12 +49,22 @@ export async function lifeOf(
   return { is: 'unknown', why: 'neither the mom nor the batch server could be asked' };
 }
 
+/** The mom's file of a job, or the script of one that it has only begun: TORQUE 6.1 writes the file when
+ * $jobstartblocktime has passed or the prologue has ended. A mom that is killed before that leaves the
+ * script for ever. */
+function isThere(file: string): boolean {
+  if (existsSync(file)) return true;
+  const script = statSync(file.replace(/\.JB$/, '.SC'), { throwIfNoEntry: false });
+  return script !== undefined && Date.now() - script.mtimeMs < NEW_MS;
+}
+
 function momFiles(state: string, jobId: string, record: JobRecord | undefined): string[] {
   if (record?.mom !== undefined) return [record.mom];
   const directory = momJobsDirectory(state);
   if (directory === undefined) return [];
   const id = plainId(jobId);
-  return [id, id.replaceAll(/[[\]]+/g, '-')].map((name) => join(directory, `${name}.JB`));
+  // Of an array's job the index stands behind a hyphen: 113-4.server.JB.
+  return [id, id.replace(/\[([0-9]+)\]/, '-$1')].map((name) => join(directory, `${name}.JB`));
 }
 
 /** TORQUE's own id, also of a guest on another node than the job's first. */

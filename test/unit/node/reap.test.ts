@@ -17,6 +17,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { takeLease } from '../../../src/guest/network/lease.ts';
 import { thisProcess } from '../../../src/hypervisor/guest-process.ts';
 import { claimJob } from '../../../src/node/claim.ts';
+import { momJobsDirectory } from '../../../src/node/mom-jobs.ts';
 import { somethingIsLeft } from '../../../src/node/reap/reap.ts';
 import { jobPaths, readRecord, writeRecord } from '../../../src/node/record.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';
@@ -134,6 +135,30 @@ describe.runIf(process.getuid?.() === 0)('reap', () => {
     } finally {
       child.kill('SIGKILL');
     }
+  });
+
+  it("knows a job of an array by the mom's name for it", async () => {
+    await node.start(DEAD);
+    const directory = paths('113[4].server').directory;
+    mkdirSync(directory);
+    const file = join(momJobsDirectory(node.config.state) ?? '', '113-4.server.JB');
+    writeFileSync(file, '');
+    expect(await node.reap()).toMatchObject({ findings: [], alive: [DEAD, '113[4].server'] });
+    unlinkSync(file);
+    expect((await node.reap()).findings).toMatchObject([{ jobId: '113[4].server', done: 'removed' }]);
+    await node.end(DEAD);
+  });
+
+  it('takes a new script for a job just begun, and an old one for what a killed mom left', async () => {
+    await node.start(DEAD);
+    const script = join(momJobsDirectory(node.config.state) ?? '', `${DEAD}.SC`);
+    node.forget(DEAD);
+    writeFileSync(script, '');
+    expect(await node.reap()).toMatchObject({ findings: [], alive: [DEAD] });
+    const before = Date.now() / 1000 - 120;
+    utimesSync(script, before, before);
+    expect((await node.reap()).findings).toMatchObject([{ jobId: DEAD, done: 'removed' }]);
+    expect(leftOn(node, DEAD)).toEqual([]);
   });
 
   it('leaves a job alone that somebody else works on', async () => {
