@@ -3,6 +3,7 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   ftruncateSync,
   mkdirSync,
@@ -23,8 +24,9 @@ export type FileOperation =
   | { do: 'read'; path: string; maxBytes: number; longer: 'refuse' | 'leave-out-the-middle' }
   /** In place, without a temporary neighbour: users may not create anything beside their session directories. */
   | { do: 'overwrite'; path: string; data: string }
-  /** To a file that is there, unless `unlessHas` stands in its last part already. */
-  | { do: 'append'; path: string; data: string; unlessHas?: string }
+  /** To a file that is there, unless `unlessHas` stands in its last part already. With `createMode` a file
+   * that is not there is made, with exactly that mode. */
+  | { do: 'append'; path: string; data: string; unlessHas?: string; createMode?: number }
   | { do: 'remove'; path: string }
   | { do: 'remove-tree'; path: string }
   /** With the folders above it; what is in it goes if `emptied`. */
@@ -77,8 +79,9 @@ function carryOut(operation: FileOperation): FileResult {
       });
     }
     case 'append': {
-      const { data, unlessHas } = operation;
+      const { data, unlessHas, createMode } = operation;
       const access = unlessHas === undefined ? constants.O_WRONLY : constants.O_RDWR;
+      if (createMode !== undefined && create(path, createMode, data)) return { ok: true, found: false };
       return withFile(path, access | constants.O_APPEND, (fd) => {
         if (unlessHas === undefined || !hasAtEnd(fd, unlessHas)) writeAll(fd, Buffer.from(data, 'latin1'));
       });
@@ -97,6 +100,26 @@ function carryOut(operation: FileOperation): FileResult {
       writeFileSync(`${path}.new`, Buffer.from(operation.data, 'latin1'), { mode: 0o644, flag: 'w' });
       renameSync(`${path}.new`, path);
       return { ok: true, found: true };
+  }
+}
+
+/** Makes a file where there is nothing, not even a link to nowhere.
+ * @returns false if there is something */
+function create(path: string, mode: number, data: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+  try {
+    writeAll(fd, Buffer.from(data, 'latin1'));
+    // Whatever the umask of this process is.
+    fchmodSync(fd, mode);
+    return true;
+  } finally {
+    closeSync(fd);
   }
 }
 
