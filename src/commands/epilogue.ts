@@ -8,6 +8,7 @@ import { endGuest } from '../node/epilogue.ts';
 import { momOfHook } from '../node/mom.ts';
 import { readQueueList } from '../node/queue-list.ts';
 import { type JobRecord, jobPaths } from '../node/record.ts';
+import { leftRefusal } from '../node/refusal-left.ts';
 import { type EpilogueArguments, parseEpilogueArguments, queueOfEpilogue } from '../torque/hook-arguments.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
@@ -51,6 +52,8 @@ export async function main(argv: string[]): Promise<number> {
     process.stderr.write(`${reportError(read)}\n`);
     log.write('error', read.message, { fault: read.fault, code: read.code, hint: read.hint });
   }
+  // Read before the folder goes that it is in.
+  const refusal = peer === undefined ? leftRefusal(state, hook.jobId) : undefined;
   try {
     const timeoutMs = config?.timeouts.virshMs ?? VIRSH_MS;
     const done = await endGuest({
@@ -73,6 +76,10 @@ export async function main(argv: string[]): Promise<number> {
     log.write('error', reportError(error));
     throw error;
   } finally {
+    if (refusal !== undefined) {
+      const { deliverRefusal } = await import('../node/refusal-delivery.ts');
+      await deliverRefusal(hook, refusal, log);
+    }
     await log.close();
   }
 }

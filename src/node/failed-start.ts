@@ -2,12 +2,13 @@
 import { BUILT_IN_DEFAULTS, type NodeConfig } from '../config/node-config.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import { findAccount } from '../util/account.ts';
-import { FAULT_OUTCOMES, type VmbatchError } from '../util/errors.ts';
+import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { reportError } from '../util/report.ts';
 import { run } from '../util/run.ts';
 import { openCountedLog, openLastLog } from './environment.ts';
 import { noteFault } from './guard/watch.ts';
+import { leaveRefusal } from './refusal-left.ts';
 import { noteRefusal } from './refusal-note.ts';
 import type { CountedLog } from './repeats/counted-log.ts';
 
@@ -44,7 +45,7 @@ export async function reportFailedStart(attempt: StartAttempt, error: VmbatchErr
   });
   if (FAULT_OUTCOMES[error.fault].countsAgainstNode) await countAgainstNode(attempt, attempt.log, error);
   if (isPeer || hook === undefined || error.code === 'job-deleted') return;
-  if (prologueExitOf(error) === 1) await noteFor(hook, reportError(error));
+  if (prologueExitOf(error) === 1) await noteFor(attempt, attempt.log, hook, reportError(error));
 }
 
 /** Also for a node file that is broken: that fails every job. */
@@ -67,8 +68,15 @@ async function countAgainstNode(
   );
 }
 
-/** The user is not known to this node: nobody to tell. */
-async function noteFor({ user, script }: HookArguments, text: string): Promise<void> {
-  const account = await findAccount(user).catch(() => undefined);
-  if (account !== undefined) await noteRefusal(script, account, text);
+/** In the file that a grid job has for it; else by the epilogue, which can know where the output goes. */
+async function noteFor({ state }: StartAttempt, log: Log, hook: HookArguments, text: string): Promise<void> {
+  const account = await findAccount(hook.user).catch(() => undefined);
+  // The user is not known to this node: nobody to tell.
+  if (account === undefined || (await noteRefusal(hook.script, account, text))) return;
+  try {
+    leaveRefusal(state, hook, text);
+  } catch (thrown) {
+    const { message } = toVmbatchError(thrown, 'node');
+    log.write('warn', `the owner of this refused job was not told why: ${message}`);
+  }
 }

@@ -1,6 +1,8 @@
 // Mistakes in TORQUE, in arc.conf and on a node that a job meets first: what its owner reads, or the node's log.
 import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { QUEUE } from '../site/site.ts';
 import { readIfThere } from '../support/files.ts';
 import { endOfAGridJob, logAfterAGridJob, type SiteGround, useSite } from './site-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
@@ -86,6 +88,27 @@ const ROWS: Mistake<SiteGround>[] = [
       writeFileSync(job.file('grami'), grami.replace(/joboption_memory=.*/, 'joboption_memory=99999999'));
     }),
     text: /its guest was refused on the node: .*memory: found .*allowed: at most 64 GiB, the limit of image fake/,
+    exit: -2,
+  },
+  {
+    mistake: 'a job of plain qsub asks for an image that the node does not have',
+    plant: () => undefined,
+    look: async ({ site }) => {
+      const script = join(site.account.home, 'plain.sh');
+      writeFileSync(script, '#!/bin/sh\n#VMBATCH image=nosuch\ntrue\n', { mode: 0o755 });
+      const words = ['-q', QUEUE, '-N', 'plain', script];
+      const { stdout } = await site.asUser(join(site.standin.binDir, 'qsub'), words);
+      const path = join(site.account.home, `plain.e${Number.parseInt(stdout, 10)}`);
+      const qstat = () => site.asUser(join(site.standin.binDir, 'qstat'), ['-f', stdout.trim()]);
+      const ended = /^ *exit_status = (-?\d+)$/m;
+      let status = '';
+      for (const deadline = performance.now() + 30_000; performance.now() < deadline; await sleep(100)) {
+        status = ended.exec((await qstat()).stdout)?.[1] ?? '';
+        if (status !== '') break;
+      }
+      return { where: 'error file of the job', text: readIfThere(path), exit: Number(status) };
+    },
+    text: /:2: image: found "nosuch", allowed: fake/,
     exit: -2,
   },
   {

@@ -1,6 +1,6 @@
 // Kinds of jobs beside the plain one: arrays, several slots, interactive ones, jobs on several nodes where guests cannot meet. On fake
 // guests.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -111,4 +111,53 @@ describe('kinds of jobs', () => {
     ]);
     expect(await audit(site)).toEqual(NOTHING);
   });
+
+  const REFUSED = '#VMBATCH image=nosuch\ntrue';
+  const WHY = /^vmbatch: .*:2: image: found "nosuch", allowed: .+ \[image-unknown\]$/m;
+
+  it.each([
+    ['where its output goes', ['-N', 'plain', '-j', 'n'], 'plain.eSEQ', 0o600],
+    ['where both of its streams go', ['-N', 'joined'], 'joined.oSEQ', 0o600],
+    [
+      'in a file of its own, with the mode that it asked for',
+      ['-j', 'n', '-e', 'why', '-W', 'umask=022'],
+      'why',
+      0o644,
+    ],
+    // TORQUE has it there already.
+    ['in the home, once', ['-N', 'kept', '-j', 'n', '-k', 'oe'], 'kept.eSEQ', 0o600],
+    ['each of an array', ['-N', 'array', '-j', 'n', '-t', '4'], 'array.eSEQ-4', 0o600],
+  ])(
+    'the owner of a plain job that is refused reads why %s',
+    async (_, options, file, mode) => {
+      const id = await submit(REFUSED, ...options);
+      await outputOf(id.replace('[]', '[4]'));
+      const path = join(site.account.home, file.replace('SEQ', /^\d+/.exec(id)?.[0] ?? ''));
+      const text = readIfThere(path);
+      expect(text).toMatch(WHY);
+      expect(text.match(/image-unknown/g)).toHaveLength(1);
+      expect(statSync(path)).toMatchObject({ uid: site.account.uid, mode: 0o100_000 | mode });
+      expect(readdirSync(join(site.state, 'jobs'))).toEqual([]);
+      expect(await audit(site)).toEqual(NOTHING);
+    },
+    JOB_MS,
+  );
+
+  it(
+    'so does the owner of one that asks for a guest in a queue without guests',
+    async () => {
+      const qmgr = join(site.standin.binDir, 'qmgr');
+      for (const directive of [
+        'create queue other queue_type = execution',
+        'set queue other enabled = True',
+        'set queue other started = True',
+      ])
+        expect(await runSheltered(qmgr, ['-c', directive], { env: site.env })).toMatchObject({ stderr: '' });
+      const id = await submit(REFUSED, '-q', 'other', '-N', 'other');
+      await outputOf(id);
+      const path = join(site.account.home, `other.o${/^\d+/.exec(id)?.[0]}`);
+      expect(readIfThere(path)).toMatch(/queue-not-served/);
+    },
+    JOB_MS,
+  );
 });
