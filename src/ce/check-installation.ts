@@ -3,6 +3,8 @@ import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
+import { folderOf } from '../util/find-program.ts';
+import { PROGRAMS } from '../util/programs.ts';
 import { describeRun } from '../util/run.ts';
 import { type CeSite, obstacle } from './check-site.ts';
 import { findGmKick } from './gm-kick.ts';
@@ -34,6 +36,12 @@ export const INSTALLATION_CHECKS: readonly Check<CeSite>[] = [
     name: 'node',
     about: 'Node is recent enough, and in the PATH that services have',
     check: checkNode,
+  },
+  {
+    name: 'programs',
+    about:
+      'the programs that submit, scan, cancel and the information provider start are where services look',
+    check: ({ system }) => checkPrograms(system.servicePath),
   },
   {
     name: 'gm-kick',
@@ -157,6 +165,19 @@ async function checkNode(site: CeSite): Promise<Finding> {
   if (major < leastMajor || (major === leastMajor && minor < leastMinor))
     return failed(`Node ${result.stdout.trim()}`, `install ${least} or newer`);
   return ok(`Node ${result.stdout.trim()}`);
+}
+
+function checkPrograms(path: string): Finding[] {
+  const needed = PROGRAMS.filter(({ ce }) => ce !== undefined);
+  const findings = needed
+    .filter(({ name }) => folderOf(name, path) === undefined)
+    .map(({ name, debian, for: purpose, ce }) =>
+      (ce === 'always' ? failed : warning)(
+        `${name} is not installed (PATH=${path}): it is needed ${purpose}`,
+        `apt-get install ${debian}`,
+      ),
+    );
+  return findings.length > 0 ? findings : [ok(needed.map(({ name }) => name).join(', '))];
 }
 
 function checkGmKick({ environment, arc }: CeSite): Finding {

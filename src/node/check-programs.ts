@@ -5,6 +5,7 @@ import type { NodeConfig } from '../config/node-config.ts';
 import { torqueFolder, USUAL_FOLDERS } from '../torque/node-commands.ts';
 import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { folderOf, isProgram, NO_PATH } from '../util/find-program.ts';
+import { PROGRAMS, type Program } from '../util/programs.ts';
 import { describeRun, type Run } from '../util/run.ts';
 
 export interface ProgramSite {
@@ -14,11 +15,6 @@ export interface ProgramSite {
   config: () => NodeConfig;
 }
 
-/** Those that hooks cannot do without, and the Debian packages that have them. */
-const WANTED = [
-  ['virsh', 'libvirt-clients'],
-  ['qemu-img', 'qemu-utils'],
-] as const;
 const PROGRAM_MS = 10_000;
 
 export const PROGRAM_CHECKS: readonly Check<ProgramSite>[] = [
@@ -28,13 +24,12 @@ export const PROGRAM_CHECKS: readonly Check<ProgramSite>[] = [
     async check({ momDirectory, run }) {
       const { path, file } = pathOfHooks(momDirectory);
       const findings: Finding[] = [];
-      for (const [program, debian] of WANTED) {
-        const problem = await programProblem(program, debian, { path, file, run });
+      const needed = PROGRAMS.filter(({ node }) => node !== undefined);
+      for (const program of needed) {
+        const problem = await programProblem(program, { path, file, run });
         if (problem !== undefined) findings.push(problem);
       }
-      return findings.length > 0
-        ? findings
-        : ok(`${WANTED.map(([program]) => program).join(', ')} in ${path}`);
+      return findings.length > 0 ? findings : ok(`${needed.map(({ name }) => name).join(', ')} in ${path}`);
     },
   },
   {
@@ -70,26 +65,33 @@ export const PROGRAM_CHECKS: readonly Check<ProgramSite>[] = [
   },
 ];
 
+/** Those that say their version when asked for it, wherever they come from. */
+const TELLS_VERSION = ['virsh', 'qemu-img'];
+
 async function programProblem(
-  program: string,
-  debian: string,
+  { name, debian, for: purpose, node }: Program,
   { path, file, run }: { path: string; file: string | undefined; run: Run },
 ): Promise<Finding | undefined> {
-  const folder = folderOf(program, path);
+  const bad = node === 'always' ? failed : warning;
+  const folder = folderOf(name, path);
   if (folder !== undefined) {
-    const result = await run(join(folder, program), ['--version'], { timeoutMs: PROGRAM_MS });
+    if (!TELLS_VERSION.includes(name)) return undefined;
+    const result = await run(join(folder, name), ['--version'], { timeoutMs: PROGRAM_MS });
     return result.exitCode === 0
       ? undefined
-      : failed(
+      : bad(
           describeRun(result),
-          `${join(folder, program)} does not start: apt-get install --reinstall ${debian}`,
+          `${join(folder, name)} does not start: apt-get install --reinstall ${debian}`,
         );
   }
-  const elsewhere = folderOf(program, [process.env['PATH'] ?? '', ...USUAL_FOLDERS].join(':'));
+  const elsewhere = folderOf(name, [process.env['PATH'] ?? '', ...USUAL_FOLDERS].join(':'));
   if (elsewhere === undefined || file === undefined)
-    return failed(`${program} is not installed (PATH=${path})`, `apt-get install ${debian}`);
-  return failed(
-    `${program} is in ${elsewhere}, and the mom's hooks look in ${path} (${file})`,
+    return bad(
+      `${name} is not installed (PATH=${path}): it is needed ${purpose}`,
+      `apt-get install ${debian}`,
+    );
+  return bad(
+    `${name} is in ${elsewhere}, and the mom's hooks look in ${path} (${file})`,
     `add ${elsewhere} to PATH in ${file}, then restart pbs_mom with -p`,
   );
 }

@@ -1,5 +1,8 @@
 // Mistakes with the programs that hooks start, and with TORQUE's on a node: what `check node` says, or the node's log.
-import { chmodSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { folderOf } from '../../src/util/find-program.ts';
+import { PROGRAMS } from '../../src/util/programs.ts';
 import { logOfAStart, checkTheNode as look, type NodeGround, says, useNode } from './node-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
 
@@ -11,6 +14,9 @@ function withPbsnodes({ at, configure, write }: NodeGround, text: string, guard:
 /** The environment of the mom's hooks. */
 const environment = ({ write }: NodeGround, path: string) =>
   write('pbs_environment', `PATH=${path}\nLANG=C\n`);
+
+const NEEDED = PROGRAMS.flatMap(({ name, node }) => (node === undefined || name === 'virsh' ? [] : [name]));
+const pathTo = ({ path }: NodeGround, program: string) => join(folderOf(program, path) ?? '', program);
 
 const ROWS: Mistake<NodeGround>[] = [
   { mistake: 'none', plant: (node) => withPbsnodes(node, 'exit 0'), look, text: /^$/, exit: 0 },
@@ -34,6 +40,20 @@ const ROWS: Mistake<NodeGround>[] = [
     text: /virsh is in \/usr\/bin, and the mom's hooks look in .*fake\/bin/,
     exit: 3,
   },
+  ...['setpriv', 'getent', 'id', 'qemu-img'].map(
+    (missing): Mistake<NodeGround> => ({
+      mistake: `${missing} is not in the PATH of the mom's hooks`,
+      plant: (node) => {
+        mkdirSync(node.at('some'));
+        for (const program of [...NEEDED, 'virsh'])
+          if (program !== missing) symlinkSync(pathTo(node, program), node.at(`some/${program}`));
+        environment(node, node.at('some'));
+      },
+      look,
+      text: [new RegExp(`${missing} is in /\\S*bin, and the mom's hooks look in .*some`), /add \S+ to PATH/],
+      exit: 3,
+    }),
+  ),
   {
     mistake: 'virsh lacks a library',
     plant: ({ write }) =>
