@@ -60,6 +60,8 @@ const OUTCOME = z.object({
   reconnects: z.int().optional(),
   /** The fault's code. */
   code: z.string().max(64).optional(),
+  /** What the guest said that its job may miss, where the starter waited for it. */
+  notes: z.string().max(1024).optional(),
 });
 /** How the job ended, in the starter's words; the mom forgets exit codes over a restart. */
 export type Outcome = z.infer<typeof OUTCOME>;

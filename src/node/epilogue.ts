@@ -7,7 +7,7 @@ import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';
 import { errnoOf } from '../util/errors.ts';
-import type { Log } from '../util/log.ts';
+import { type Log, printable } from '../util/log.ts';
 import { mustClaimJob } from './claim.ts';
 import { lastWords } from './console.ts';
 import { keepConsole } from './debug/consoles.ts';
@@ -108,6 +108,9 @@ async function endClaimed(options: EpilogueOptions, paths: JobPaths, begun: numb
   appendHistory(state, record, { exitStatus: hook.exitStatus, outcome });
   for (const failure of failures)
     log.write('error', `left over: ${failure.step}: ${failure.error.message}`, { code: failure.error.code });
+  // In mode `started` only the starter has heard it; of what it hands on, all is the user's own text.
+  if (outcome?.notes !== undefined && record.guest === undefined)
+    log.write('warn', `the guest was ready, but said: ${printable(outcome.notes)}`);
   if (outcome?.message !== undefined) {
     const { fault, code, message } = outcome;
     log.write(code === 'starter-unused' ? 'error' : 'warn', message, { fault, code });

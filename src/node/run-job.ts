@@ -51,7 +51,9 @@ export async function runJob(options: RunJobOptions): Promise<number> {
     if (session === undefined && (name === 'TERM' || name === 'INT')) over.abort(deleted(options.jobId));
     void session?.signal(name);
   });
-  const leave = (outcome: Omit<Outcome, 'version'>) => leaveOutcome(paths.outcome, outcome);
+  let notes: string | undefined;
+  const leave = (outcome: Omit<Outcome, 'version'>) =>
+    leaveOutcome(paths.outcome, { ...outcome, ...(notes === undefined ? {} : { notes }) });
   // Nothing is known yet but that somebody came to run the job. The shim finds it unchanged if this process dies.
   leave({});
   try {
@@ -61,7 +63,9 @@ export async function runJob(options: RunJobOptions): Promise<number> {
     const staged = parseGuestRequest(script.toString('latin1'), name).stage?.value;
     // Where /proc shows users only their own processes, the guest's tells nothing.
     const seen = guest !== undefined && processRuns(guest);
-    const { host, bootId } = await awaitGuest(known, () => !seen || processRuns(guest), over.signal);
+    const found = await awaitGuest(known, () => !seen || processRuns(guest), over.signal);
+    const { host, bootId } = found;
+    notes = found.notes;
     session = new JobSession({
       connection: { ...connectionOf(known, 20_000), host },
       launch: {
@@ -123,7 +127,7 @@ async function awaitGuest(
   known: Session,
   guestLives: () => boolean,
   signal: AbortSignal,
-): Promise<{ host: string; bootId: string | undefined }> {
+): Promise<{ host: string; bootId: string | undefined; notes?: string | undefined }> {
   const { awaited, jobId, hostKey, host } = known;
   if (awaited === undefined) return { host, bootId: known.bootId };
   const expected = { jobId, nonce: awaited.nonce, hostKey };
@@ -134,18 +138,19 @@ async function awaitGuest(
   };
   if (awaited.readyFile === undefined) {
     const connection = connectionOf(known, 5_000);
-    const { bootId } = await waitForReport(
+    const { bootId, notes } = await waitForReport(
       () => askBySsh(async () => connection, expected),
       { what: 'did not answer over SSH that it is ready', jobId },
       { ...options, intervalMs: 200 },
     );
-    return { host, bootId };
+    return { host, bootId, notes };
   }
   const guard = openShareGuard(awaited.share.name, awaited.share.lookMs);
   try {
     const file = { ...expected, path: awaited.readyFile, ownerUid: process.getuid?.() ?? 0 };
     const report = await waitForReadyFile(file, guard, options);
-    return { host: awaited.addressUnknown ? report.address : host, bootId: report.bootId };
+    const { address, bootId, notes } = report;
+    return { host: awaited.addressUnknown ? address : host, bootId, notes };
   } finally {
     guard.close();
   }

@@ -1,9 +1,12 @@
 // Guests of every kind through prologue and epilogue, with real files and a hypervisor that only remembers names.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { Writable } from 'node:stream';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { sessionPaths } from '../../../src/guest/session-file.ts';
 import { jobPaths, readRecord } from '../../../src/node/record.ts';
+import { runJob } from '../../../src/node/run-job.ts';
+import { NOBODY } from '../../support/fake-hooks.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';
 
 let node: FakeNode;
@@ -101,6 +104,28 @@ describe.runIf(process.getuid?.() === 0)('a guest with', () => {
     });
     expect(readRecord(jobPaths(node.config.state, JOB))?.steps).not.toHaveProperty('boot');
     await node.end(JOB);
+    expect(leftOn(node, JOB)).toEqual([]);
+  });
+
+  it('a guest of prologue_mode started that misses its CernVM-FS says so in the log at its end', async () => {
+    node = await fakeNode('prologue_mode: started\ntimeouts: { ssh_connect: 1 s }');
+    node.guestBehaviour = 'notes';
+    await node.start(JOB);
+    expect(node.logged.join()).not.toContain('alice.cern.ch');
+    // The starter is the job's user. Nothing listens where the guest should.
+    vi.spyOn(process, 'getuid').mockReturnValue(NOBODY.uid);
+    const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const ran = await runJob({
+      ...{ state: node.config.state, jobId: JOB, shell: '/bin/sh', environment: { PBS_JOBID: JOB } },
+      ...{ line: join(node.directory, `jobs/${JOB}.SC`), stdout: nowhere, stderr: nowhere },
+      ...{ onSignal: () => undefined, umask: 0o77, limits: [] },
+    });
+    vi.restoreAllMocks();
+    expect(ran).toBe(251);
+    await node.end(JOB);
+    expect(node.logged.join('\n')).toMatch(
+      /^warn: the guest was ready, but said: repository alice\.cern\.ch is not mounted: [ -~¦]*no proxy$/m,
+    );
     expect(leftOn(node, JOB)).toEqual([]);
   });
 
