@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { NodeConfig } from '../config/node-config.ts';
-import { torqueFolder, USUAL_FOLDERS } from '../torque/node-commands.ts';
+import { torqueFolder, torqueFolders, USUAL_FOLDERS } from '../torque/node-commands.ts';
 import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { folderOf, isProgram, NO_PATH } from '../util/find-program.ts';
 import { PROGRAMS, type Program } from '../util/programs.ts';
@@ -39,7 +39,7 @@ export const PROGRAM_CHECKS: readonly Check<ProgramSite>[] = [
     async check({ config, momDirectory, run }) {
       const { faults, pbsBinPath, node } = config().guard;
       if (faults === 0) return ok('guard.faults is 0: this node is never taken offline');
-      const folder = torqueFolder('pbsnodes', pbsBinPath, pathOfHooks(momDirectory).path);
+      const folder = torqueFolder('pbsnodes', pbsBinPath, torqueFolders(pathOfHooks(momDirectory).path));
       const advice =
         "install TORQUE's client commands, or set guard.pbs_bin_path; without them let the mom ask: " +
         '$node_check_script, vmbatch node health';

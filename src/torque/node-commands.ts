@@ -10,18 +10,28 @@ export const USUAL_FOLDERS = [
   ...['/opt/torque/bin', '/opt/torque/sbin', '/usr/local/torque/bin'],
 ];
 
+/** All folders that are looked at.
+ * @param path of whoever starts the command */
+export function torqueFolders(path: string = process.env['PATH'] ?? NO_PATH): string[] {
+  return [...path.split(':'), ...USUAL_FOLDERS];
+}
+
 /** The folder of a command of TORQUE; undefined if it is not to be found.
- * @param binPath `guard.pbs_bin_path` of the node file, which is believed
- * @param path of whoever starts it */
+ * @param binPath `guard.pbs_bin_path` of the node file, which is believed */
 export function torqueFolder(
   command: string,
   binPath: string | undefined,
-  path: string = process.env['PATH'] ?? NO_PATH,
+  folders: readonly string[] = torqueFolders(),
 ): string | undefined {
-  return binPath ?? folderOf(command, [path, ...USUAL_FOLDERS].join(':'));
+  return binPath ?? folderOf(command, folders.join(':'));
 }
 
 /** How to call `command` on a node. */
-export function torqueOnNode(command: string, binPath: string | undefined, run: Run = spawnRun): Torque {
-  return { binPath: torqueFolder(command, binPath), run };
+export function torqueOnNode(
+  command: string,
+  binPath: string | undefined,
+  run: Run = spawnRun,
+  folders?: readonly string[],
+): Torque {
+  return { binPath: torqueFolder(command, binPath, folders), run };
 }

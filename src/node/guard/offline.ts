@@ -13,6 +13,8 @@ export interface OfflineOptions {
   node: string | undefined;
   /** Directory of pbsnodes; undefined: PATH, or where it usually is. */
   pbsBinPath: string | undefined;
+  /** For tests: other folders than this machine's. */
+  folders?: readonly string[];
   run: Run;
 }
 
@@ -81,12 +83,12 @@ export function takeOfflineUnnoted(options: OfflineOptions, reason: string): Pro
 const noteOf = (reason: string) => printable(`vmbatch: ${reason}`).slice(0, NOTE_LENGTH);
 
 async function pbsnodes(
-  { node, pbsBinPath, run }: OfflineOptions,
+  { node, pbsBinPath, folders, run }: OfflineOptions,
   guard: GuardState,
   args: readonly string[],
 ): Promise<string | undefined> {
   const name = node ?? guard.node ?? hostname();
-  const file = commandPath(torqueOnNode('pbsnodes', pbsBinPath, run), 'pbsnodes');
+  const file = commandPath(torqueOnNode('pbsnodes', pbsBinPath, run, folders), 'pbsnodes');
   const result = await run(file, [...args, name], { timeoutMs: PBSNODES_MS });
   return result.exitCode === 0 ? undefined : describeRun(result);
 }

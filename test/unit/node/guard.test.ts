@@ -54,7 +54,7 @@ const fault = (
     },
     { jobId, image, error: { code, message: `${code} of ${jobId}` } },
   );
-const options = () => ({ state, node: undefined, pbsBinPath: undefined, run });
+const options = () => ({ state, node: undefined, pbsBinPath: undefined, folders: [join(state, 'bin')], run });
 const settings = {
   faults: 3,
   comeBack: 'self-test' as const,
@@ -156,6 +156,14 @@ describe('a node that is offline', () => {
     expect(await bringBack(options())).toBeUndefined();
     expect(calls).toEqual([['pbsnodes', '-c', '-N', '', 'wn1']]);
     expect(readGuard(state)).toEqual({ version: 1, faults: [], node: 'wn1' });
+  });
+
+  it('is named to the pbsnodes that is found in the folders that are looked at', async () => {
+    const bin = join(state, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'pbsnodes'), '', { mode: 0o755 });
+    await takeOffline(options(), 'a new disk', 'admin');
+    expect(calls.map(([file]) => file)).toEqual([join(bin, 'pbsnodes')]);
   });
 
   it('comes back when the guest of a self-test starts, and stays when it does not', async () => {
