@@ -119,7 +119,9 @@ export function checkReadyDirectory(path: string): void {
   } catch (error) {
     throw refuse(
       errnoOf(error) ?? String(error),
-      `is the share mounted? where root may not write on it, make the directory on its server: ${commandLine('mkdir', '-p', '-m', '1777', path)}`,
+      errnoOf(error) === 'EROFS'
+        ? 'the share is mounted read-only on this node: mount it so that it can be written'
+        : `is the share mounted? where root may not write on it, make the directory on its server: ${commandLine('mkdir', '-p', '-m', '1777', path)}`,
       error,
     );
   }

@@ -1,8 +1,9 @@
 // The row of `check node` about the directories that the node file names, as they are on the disk.
-import { realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import type { NodeConfig } from '../config/node.ts';
 import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
+import { nearestDirectory } from '../util/files.ts';
 import { writableByOthers } from '../util/trusted-file.ts';
 
 const OF_THE_KERNEL = /^\/(proc|sys|dev)(\/|$)/;
@@ -27,6 +28,10 @@ export const directoriesRow: Check<{ config: () => NodeConfig }> = {
       if (problem !== undefined)
         findings.push(failed(`${key}: ${path} ${problem}`, `correct ${key} in the node file`));
     }
+    if (isReadOnly(log))
+      findings.push(
+        failed(`log: ${log} is mounted read-only`, 'mount it so that it can be written, or correct log'),
+      );
     // Others may belong to whoever looks after them; what is in these is run by root.
     const runs = guard.pbsBinPath === undefined ? undefined : writableByOthers(guard.pbsBinPath);
     if (runs !== undefined)
@@ -41,6 +46,16 @@ export const directoriesRow: Check<{ config: () => NodeConfig }> = {
     return findings.length > 0 ? findings : ok(`${state}, ${log}`);
   },
 };
+
+/** Root may write wherever the file system lets anybody write. */
+function isReadOnly(path: string): boolean {
+  try {
+    accessSync(nearestDirectory(path), constants.W_OK);
+    return false;
+  } catch (error) {
+    return errnoOf(error) === 'EROFS';
+  }
+}
 
 /** What a path is that is no directory of somebody's; undefined: nothing, or it is not there yet. */
 function problemOf(path: string): string | undefined {

@@ -1,5 +1,5 @@
 // The row of `check node` about the network that guests are put on.
-import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../config/node-config.ts';
 import { nearestName } from '../config/values.ts';
@@ -51,8 +51,17 @@ function filterProblems({ network, hypervisor }: NodeConfig): Finding[] {
 
 const isBridge = (name: string) => existsSync(join(INTERFACES, name, 'bridge'));
 
+const IFF_UP = 1;
+const isUp = (name: string) => (Number(readFileSync(join(INTERFACES, name, 'flags'), 'utf8')) & IFF_UP) !== 0;
+
 function bridgeProblem(name: string): Finding | undefined {
-  if (isBridge(name)) return undefined;
+  if (isBridge(name))
+    return isUp(name)
+      ? undefined
+      : failed(
+          `the bridge ${name} is down: guests on it reach nobody`,
+          commandLine('ip', 'link', 'set', name, 'up'),
+        );
   const bridges = readdirSync(INTERFACES).filter(isBridge);
   const found = existsSync(join(INTERFACES, name))
     ? `${name} is an interface of this node, and no bridge`

@@ -157,7 +157,12 @@ async function startClaimed(options: PrologueOptions, paths: JobPaths, begun: nu
       log.write('error', `left over: ${failure.step}: ${failure.error.message}`, {
         code: failure.error.code,
       });
-    appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
+    try {
+      appendHistory(state, record, { fault: error.fault, code: error.code, message: error.message });
+    } catch (failure) {
+      // On a full disk: what came first is what the admin is to read.
+      log.write('info', `the history lacks this guest: ${toVmbatchError(failure, 'node').message}`);
+    }
     const { mom } = options;
     throw explainLateStart(error, { mom, giveUpAt, readyMs: config.timeouts.readyMs, said });
   } finally {

@@ -45,8 +45,15 @@ export function writeFileAtomic(
   } catch (error) {
     // Half a secret in a temporary file is a secret.
     rmSync(temporary, { force: true });
-    throw error;
+    throw naming(error, path);
   }
+}
+
+/** A write that fails does not say where: whoever reads that a disk is full wants to know which. */
+function naming(error: unknown, path: string): unknown {
+  if (error instanceof Error && errnoOf(error) !== undefined && !('path' in error))
+    error.message += ` '${path}'`;
+  return error;
 }
 
 /** Writes every byte, however many calls it takes. */
