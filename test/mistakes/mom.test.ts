@@ -199,7 +199,7 @@ const HOOKS: Mistake<NodeGround>[] = [
   {
     mistake: 'the node file is broken when a job comes',
     plant: async (node) => {
-      await node.prologue('0.gone');
+      await node.prologue(`2.${node.serverName}`);
       node.remove('log');
       node.edit('node.yaml', 'default_image:', 'defualt_image:');
     },

@@ -23,5 +23,5 @@ it.runIf(process.getuid?.() === 0)(
     expect(last).toBe(`cells ${cells} leaks 0`);
     expect(run.status).toBe(0);
   },
-  900_000,
+  1_800_000,
 );
