@@ -35,12 +35,12 @@ export function planJobs(count: number, seed: number): PlannedJob[] {
     const fault = random() < SHARE ? FAULTS[Math.floor(random() * FAULTS.length)] : undefined;
     return { number, exitCode, fault, expected: expectedCode(exitCode, fault) };
   });
-  const places = jobs.map(({ number }) => number).sort(() => random() - 0.5);
+  if (count < 20 * FAULTS.length) return jobs;
+  const healthy = jobs.filter((job) => job.fault === undefined).sort(() => random() - 0.5);
   for (const fault of FAULTS) {
-    const job = jobs[places.pop() ?? -1];
-    if (jobs.some((other) => other.fault === fault) || job === undefined || job.fault !== undefined) continue;
-    if (count >= 20 * FAULTS.length)
-      Object.assign(job, { fault, expected: expectedCode(job.exitCode, fault) });
+    if (jobs.some((other) => other.fault === fault)) continue;
+    const job = healthy.pop();
+    if (job !== undefined) Object.assign(job, { fault, expected: expectedCode(job.exitCode, fault) });
   }
   return jobs;
 }
