@@ -1,5 +1,5 @@
 // The checks of `vmbatch check`: what one is, and running all of them at once, each within its time.
-import { toVmbatchError } from '../util/errors.ts';
+import { toVmbatchError } from './errors.ts';
 
 /** `skipped`: could not be looked at, and `found` says why. */
 export type CheckState = 'ok' | 'warning' | 'failed' | 'skipped';

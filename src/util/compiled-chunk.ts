@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Script } from 'node:vm';
-import { chunkSource, compiledPath, HEAD_LENGTH } from '../chunk-source.mjs';
 import { errnoOf } from './errors.ts';
+import { chunkSource, compiledPath, HEAD_LENGTH } from './program/chunk-source.mjs';
 
 interface CommandModule {
   main: (argv: string[]) => Promise<number>;

@@ -1,6 +1,6 @@
 // Builds build/bench/: the benchmarks of `npm run bench`.
 import { join } from 'node:path';
-import { compileChunk } from '../../src/compile-chunk.mjs';
+import { compileChunk } from '../../scripts/compile-chunk.mjs';
 import { bundle, WITHOUT_SSH2 } from '../tools/bundle.mjs';
 
 const entries = {

@@ -1,6 +1,6 @@
 // Builds build/kill-matrix/: the matrix of `npm run kill-matrix`, and the process that is struck in it.
 import { join } from 'node:path';
-import { compileChunk } from '../../src/compile-chunk.mjs';
+import { compileChunk } from '../../scripts/compile-chunk.mjs';
 import { bundle, WITHOUT_SSH2 } from '../tools/bundle.mjs';
 
 const entries = { 'kill-matrix': 'test/kill-matrix/main.ts', actor: 'test/kill-matrix/actor.ts' };

@@ -35,7 +35,7 @@ let site: string;
 beforeAll(() => {
   if (!existsSync(`${ARC}/CEinfo.pl`)) throw new Error(`there is no ${ARC}: install nordugrid-arc-arex`);
   installed = mkdtempSync(join(tmpdir(), 'vmbatch-info-'));
-  execFileSync(process.execPath, [join(ROOT, 'src/build.mjs'), join(installed, 'dist')]);
+  execFileSync(process.execPath, [join(ROOT, 'scripts/build.mjs'), join(installed, 'dist')]);
   const location = join(installed, 'location');
   mkdirSync(join(location, 'share/arc'), { recursive: true });
   for (const folder of ['bin', 'lib']) symlinkSync(`/usr/${folder}`, join(location, folder));

@@ -1,7 +1,7 @@
 // How the programs of the tests are bundled: one file each, for Node, beside each other below build/.
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { helperInBundle } from '../../src/bundled-helper.mjs';
+import { helperInBundle } from '../../scripts/bundled-helper.mjs';
 
 /** @param {string} folder below build/
  * @param {Record<string, string>} entryPoints files of the project by the names of their bundles

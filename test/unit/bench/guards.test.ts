@@ -14,8 +14,8 @@ import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Script } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { chunkSource, compiledPath } from '../../../src/chunk-source.mjs';
-import { compileTemplate } from '../../../src/compile-template.mjs';
+import { compileTemplate } from '../../../scripts/compile-template.mjs';
+import { chunkSource, compiledPath } from '../../../src/util/program/chunk-source.mjs';
 import { shellQuote } from '../../../src/util/quote.ts';
 import { renderTemplate } from '../../../src/util/template.ts';
 import { environment, USER } from '../../bench/measure.ts';
@@ -30,7 +30,7 @@ beforeAll(() => {
   const folder = mkdtempSync(join(folderForFiles(), 'vmbatch-guards-'));
   chmodSync(folder, 0o755);
   program = join(folder, 'dist');
-  execFileSync(process.execPath, [join(root, 'src/build.mjs'), program], { env: environment() });
+  execFileSync(process.execPath, [join(root, 'scripts/build.mjs'), program], { env: environment() });
 }, 60_000);
 afterEach(() => {
   // Only if the test failed.

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { helperInBundle } from '../../../src/bundled-helper.mjs';
+import { helperInBundle } from '../../../scripts/bundled-helper.mjs';
 import { openUserFiles, performAs, removeUsersFile, type UserFiles } from '../../../src/util/as-user.ts';
 
 const ROOT = process.getuid?.() === 0;

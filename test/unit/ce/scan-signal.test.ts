@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterEach, expect, it } from 'vitest';
-import { helperInBundle } from '../../../src/bundled-helper.mjs';
+import { helperInBundle } from '../../../scripts/bundled-helper.mjs';
 import { control, gridJob, torque, useScanSite } from './scan-site.ts';
 
 useScanSite();

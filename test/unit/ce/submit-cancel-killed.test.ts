@@ -25,7 +25,7 @@ let running: ChildProcess[] = [];
 
 beforeAll(() => {
   built = mkdtempSync(join(tmpdir(), 'vmbatch-built-'));
-  execFileSync(process.execPath, [join(project, 'src/build.mjs'), join(built, 'dist')]);
+  execFileSync(process.execPath, [join(project, 'scripts/build.mjs'), join(built, 'dist')]);
 }, 60_000);
 afterAll(() => rmSync(built, { recursive: true, force: true }));
 

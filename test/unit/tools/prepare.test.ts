@@ -21,13 +21,12 @@ const at = (...path: string[]) => join(root, ...path);
 
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'vmbatch-prepare-'));
-  for (const folder of ['clone/test/tools', 'clone/src', 'bin', 'other'])
-    mkdirSync(at(folder), { recursive: true });
-  copyFileSync(join(project, 'test/tools/prepare.mjs'), at('clone/test/tools/prepare.mjs'));
+  for (const folder of ['clone/scripts', 'bin', 'other']) mkdirSync(at(folder), { recursive: true });
+  copyFileSync(join(project, 'scripts/prepare.mjs'), at('clone/scripts/prepare.mjs'));
   copyFileSync(join(project, 'package.json'), at('clone/package.json'));
   writeFileSync(at('clone/package-lock.json'), '{}');
   writeFileSync(
-    at('clone/src/build.mjs'),
+    at('clone/scripts/build.mjs'),
     `import { writeFileSync } from 'node:fs'; writeFileSync('built', process.argv.slice(2).join());`,
   );
   writeFileSync(at('bin/npm'), `#!/bin/sh\necho "$@" >> ${root}/npm; /bin/mkdir -p node_modules\n`, {
@@ -37,7 +36,7 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const prepare = (...args: string[]) =>
-  spawnSync(process.execPath, [at('clone/test/tools/prepare.mjs'), ...args], {
+  spawnSync(process.execPath, [at('clone/scripts/prepare.mjs'), ...args], {
     encoding: 'utf8',
     // No other program: Debian's packages cannot even be asked for.
     env: { PATH: at('bin') },
@@ -52,7 +51,7 @@ describe('the build in a clone', () => {
 
   it('is what `npm run build` does', () => {
     const { scripts } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));
-    expect(scripts.build).toBe('node test/tools/prepare.mjs build');
+    expect(scripts.build).toBe('node scripts/prepare.mjs build');
   });
 
   it("never installs through a link, into another clone's packages", () => {

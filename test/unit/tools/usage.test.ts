@@ -9,7 +9,7 @@ let directory: string;
 let vmbatch: string;
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmbatch-usage-'));
-  const builder = new URL('../../../src/build.mjs', import.meta.url).pathname;
+  const builder = new URL('../../../scripts/build.mjs', import.meta.url).pathname;
   execFileSync(process.execPath, [builder, join(directory, 'dist')]);
   vmbatch = join(directory, 'dist/vmbatch');
 }, 60_000);

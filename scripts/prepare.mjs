@@ -1,4 +1,4 @@
-// Makes a fresh clone ready and runs something in it: `node test/tools/prepare.mjs [build|demo|mistakes|site|soak|test] [ARGUMENT ...]`.
+// Makes a fresh clone ready and runs something in it: `node scripts/prepare.mjs [build|demo|mistakes|site|soak|test] [ARGUMENT ...]`.
 // `build` makes dist/ alone, for which no Debian package is needed.
 // Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 
-const root = join(import.meta.dirname, '..', '..');
+const root = join(import.meta.dirname, '..');
 const [task, ...rest] = process.argv.slice(2);
 
 // It makes every Node start several times slower, and nothing here talks to the network but npm.
@@ -98,7 +98,7 @@ const TASKS = {
   demo: [process.execPath, ['build/site/demo.cjs']],
   site: [process.execPath, ['build/site/site.cjs']],
   soak: [process.execPath, ['build/site/soak.cjs']],
-  build: [process.execPath, ['src/build.mjs']],
+  build: [process.execPath, ['scripts/build.mjs']],
   test: [process.execPath, vitest],
   mistakes: [
     process.execPath,
@@ -147,7 +147,7 @@ const release = await prepareAlone();
 npmPackages();
 if (task !== 'build') {
   debianPackages();
-  for (const build of ['src/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
+  for (const build of ['scripts/build.mjs', 'test/standin/build.mjs', 'test/site/build.mjs'])
     execFileSync(process.execPath, [build], {
       cwd: root,
       env: startEnvironment,

@@ -1,6 +1,6 @@
 // Builds dist/: `vmbatch` (a small entry), one chunk a command, one chunk a library, and the files that ship
 // with the program. A command then parses only the code that it uses, and no node_modules is needed.
-// `node src/build.mjs [FOLDER]` builds into another folder.
+// `node scripts/build.mjs [FOLDER]` builds into another folder.
 import {
   chmodSync,
   cpSync,

@@ -1,4 +1,4 @@
-// Templates as functions of their data and their escape function, for src/build.mjs: the body that EJS would compile when
+// Templates as functions of their data and their escape function, for scripts/build.mjs: the body that EJS would compile when
 // the program runs.
 import { readFileSync } from 'node:fs';
 import ejs from 'ejs';
