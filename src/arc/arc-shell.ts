@@ -1,9 +1,9 @@
 // What a runtime environment finds in the shell that runs it on the CE: it is sourced by ARC's submit script, and so variables and
 // functions of that script are its interface. Same names, same values, without starting what ARC starts for them.
 import { basename } from 'node:path';
+import type { RuntimeVariables } from './batch-script/runtime-environments.ts';
 import type { Grami } from './grami.ts';
 import type { Block } from './ini.ts';
-import type { RuntimeVariables } from './runtime-environments.ts';
 import { encodeBytes } from './text.ts';
 
 /** The options that ARC's pbs back-end has as `CONFIG_*`. Where several blocks have one, the last counts. */

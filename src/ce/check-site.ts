@@ -1,7 +1,7 @@
 // What the checks of a CE look at: the configuration as it is, programs with a deadline, and the eyes of a mapped user.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type ArcConfiguration, parseArcConfiguration } from '../arc/configuration.ts';
+import { type ArcConfiguration, parseArcConfiguration } from '../arc/configuration/configuration.ts';
 import { type Block, parseBlocks } from '../arc/ini.ts';
 import { decodeBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';

@@ -1,5 +1,5 @@
 // Info: what A-REX's information provider wants to know, in one JSON document, for VMBATCHmod.pm to hand on.
-import type { ArcConfiguration } from '../arc/configuration.ts';
+import type { ArcConfiguration } from '../arc/configuration/configuration.ts';
 import type { Torque } from '../torque/commands.ts';
 import { pbsnodes, type TorqueNode } from '../torque/pbsnodes.ts';
 import { streamJobElements } from '../torque/qstat.ts';

@@ -1,6 +1,6 @@
 // What the accounting needs to know of a job even if its script, which says it again, never runs.
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import type { ArcConfiguration } from '../arc/configuration.ts';
+import type { ArcConfiguration } from '../arc/configuration/configuration.ts';
 import { renderDiag } from '../arc/diag.ts';
 import type { Grami } from '../arc/grami.ts';
 import { decodeBytes, encodeBytes } from '../arc/text.ts';

@@ -1,9 +1,9 @@
 // Submit: a grami file becomes a batch job, exactly one however often it is tried, and its id goes back into the grami file.
-import { buildBatchScript } from '../arc/batch-script.ts';
-import { type ArcConfiguration, initialVariables } from '../arc/configuration.ts';
+import { buildBatchScript } from '../arc/batch-script/batch-script.ts';
+import { resolveRuntimes } from '../arc/batch-script/runtime-environments.ts';
+import { runStageZero } from '../arc/batch-script/stage-zero.ts';
+import { type ArcConfiguration, initialVariables } from '../arc/configuration/configuration.ts';
 import { appendJobId, type Grami, loadJobId } from '../arc/grami.ts';
-import { resolveRuntimes } from '../arc/runtime-environments.ts';
-import { runStageZero } from '../arc/stage-zero.ts';
 import { decodeBytes, showBytes } from '../arc/text.ts';
 import type { Torque } from '../torque/commands.ts';
 import { TorqueError } from '../torque/errors.ts';

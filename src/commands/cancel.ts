@@ -1,5 +1,5 @@
 // vmbatch cancel: A-REX calls it as `cancel-vmbatch-job --config CONF GRAMI`, as the mapped user.
-import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
+import { loadArcConfigurationLeniently } from '../arc/configuration/configuration.ts';
 import { loadJobId } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
 import { cancel, cancelFault } from '../ce/cancel.ts';

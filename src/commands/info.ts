@@ -1,7 +1,7 @@
 // vmbatch info: queue, node and job state as JSON, for VMBATCHmod.pm.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { loadArcConfigurationLeniently } from '../arc/configuration.ts';
+import { loadArcConfigurationLeniently } from '../arc/configuration/configuration.ts';
 import { information } from '../ce/info.ts';
 import { parseInformationRequest } from '../ce/info-request.ts';
 import { jsonWithoutForbidden } from '../ce/xml-characters.ts';

@@ -1,5 +1,5 @@
 // vmbatch submit: A-REX calls it as `submit-vmbatch-job --config CONF GRAMI`, as the mapped user.
-import { loadArcConfiguration } from '../arc/configuration.ts';
+import { loadArcConfiguration } from '../arc/configuration/configuration.ts';
 import { type Grami, loadGramiAndValues } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
 import { isRefusal, refuseJob } from '../ce/refusal.ts';

@@ -67,7 +67,7 @@ export interface JobResources {
 }
 
 const PREFIX = '#VMBATCH';
-/** As submit writes it (`src/arc/batch-script-directives.ts`). */
+/** As submit writes it (`src/arc/batch-script/directives.ts`). */
 const CHOOSER = /^# The image is named by arc\.conf of ([A-Za-z0-9._:-]{1,255})$/;
 const MAX_HEADER = 64 * 1024;
 const KEYS = ['image', 'vcpus', 'memory', 'scratch', 'repositories', 'stage'] as const;

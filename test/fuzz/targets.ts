@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAssignments } from '../../src/arc/assignments.ts';
-import { parseArcConfiguration } from '../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../src/arc/configuration/configuration.ts';
 import { diagExitCode, mergeDiag, parseDiag, renderDiag } from '../../src/arc/diag.ts';
 import { parseGrami } from '../../src/arc/grami.ts';
 import { localIdOf, parseLocal } from '../../src/arc/local.ts';

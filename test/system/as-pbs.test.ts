@@ -14,12 +14,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildBatchScript } from '../../src/arc/batch-script.ts';
-import { initialVariables, parseArcConfiguration } from '../../src/arc/configuration.ts';
+import { buildBatchScript } from '../../src/arc/batch-script/batch-script.ts';
+import { resolveRuntimes } from '../../src/arc/batch-script/runtime-environments.ts';
+import { type Complaint, runStageZero } from '../../src/arc/batch-script/stage-zero.ts';
+import { initialVariables, parseArcConfiguration } from '../../src/arc/configuration/configuration.ts';
 import { diagValue, parseDiag } from '../../src/arc/diag.ts';
 import { loadGramiAndValues } from '../../src/arc/grami.ts';
-import { resolveRuntimes } from '../../src/arc/runtime-environments.ts';
-import { type Complaint, runStageZero } from '../../src/arc/stage-zero.ts';
 import { shellQuote } from '../../src/util/quote.ts';
 import { readIfThere } from '../support/files.ts';
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration/configuration.ts';
 import { CE_CHECKS } from '../../../src/ce/check-ce.ts';
 import { main, renderChecks } from '../../../src/commands/check.ts';
 import {

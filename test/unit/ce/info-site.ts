@@ -1,5 +1,5 @@
 // A site with prepared answers of TORQUE, and what the information provider is told about it.
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration/configuration.ts';
 import { type Information, information } from '../../../src/ce/info.ts';
 import type { QueueInformation } from '../../../src/ce/info-queues.ts';
 import { parseInformationRequest } from '../../../src/ce/info-request.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration/configuration.ts';
 import { information } from '../../../src/ce/info.ts';
 import { JobCollector } from '../../../src/ce/info-jobs.ts';
 import { parseInformationRequest } from '../../../src/ce/info-request.ts';

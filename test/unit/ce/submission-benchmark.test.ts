@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration/configuration.ts';
 import { noteBenchmark } from '../../../src/ce/submission-benchmark.ts';
 
 const CONFIGURATION = parseArcConfiguration(

@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { parseArcConfiguration } from '../../../src/arc/configuration/configuration.ts';
 import { loadGramiAndValues } from '../../../src/arc/grami.ts';
 import { type Submission, submit } from '../../../src/ce/submit.ts';
 import type { RunResult } from '../../../src/util/run.ts';

@@ -15,7 +15,7 @@ const START =
 const PREFIX = /\[\s*'(setpriv|env|sudo|nice|timeout)'/g;
 /** Starts whose program is not a string: where they are, and which programs they mean. */
 const COMPUTED: Readonly<Record<string, string>> = {
-  'arc/stage-zero-shell.ts': 'the shell, by identityArguments',
+  'arc/batch-script/stage-zero-shell.ts': 'the shell, by identityArguments',
   'ce/check-installation.ts': 'vmbatch itself',
   'ce/check-configuration.ts': "ARC's validator",
   'ce/check-site.ts': 'what the other checks name',

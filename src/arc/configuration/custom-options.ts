@@ -1,15 +1,15 @@
 // [custom:vmbatch], the only block of arc.conf that A-REX leaves to us: its options, as a table, for all queues and for one.
-import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from '../config/units.ts';
+import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from '../../config/units.ts';
 import {
   IMAGE_NAME_RULE,
   isImageName,
   nearestName,
   parseRepositories,
   REPOSITORIES_RULE,
-} from '../config/values.ts';
-import { VmbatchError } from '../util/errors.ts';
-import { type Block, type Option, type Report, refuseOption } from './ini.ts';
-import { showBytes } from './text.ts';
+} from '../../config/values.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import { type Block, type Option, type Report, refuseOption } from '../ini.ts';
+import { showBytes } from '../text.ts';
 
 /** What can be said for all queues as a key of its own (`image = NAME`), and for one queue in its line
  * (`queue = NAME image=NAME max_vcpus=8`), which then wins. */

@@ -1,13 +1,13 @@
 // Stage 0 of runtime environments: shell text of the site's that runs on the CE and may change what is known of the job.
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
-import { VmbatchError } from '../util/errors.ts';
-import { renderTemplate } from '../util/template.ts';
-import { arcVariables, isNested } from './arc-shell.ts';
-import { type Grami, parseGramiValues } from './grami.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import { renderTemplate } from '../../util/template.ts';
+import { arcVariables, isNested } from '../arc-shell.ts';
+import { type Grami, parseGramiValues } from '../grami.ts';
+import { decodeBytes, showBytes } from '../text.ts';
 import { isRuntimeName, type RuntimeEnvironment, type RuntimeVariables } from './runtime-environments.ts';
 import { PRINTED_MAX_BYTES, runStageZeroShell, type ShellEnd } from './stage-zero-shell.ts';
-import { decodeBytes, showBytes } from './text.ts';
 
 /** What is needed for stage 0. */
 export interface StageZero {

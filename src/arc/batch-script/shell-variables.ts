@@ -1,6 +1,6 @@
 // The list of variables that a shell's `set` prints, read without a shell: every shell quotes it in its own way, all of them so
 // that a shell can read it again.
-import { encodeBytes } from './text.ts';
+import { encodeBytes } from '../text.ts';
 
 /** The variables of the list that are wanted, byte for byte.
  * @param list what `set` printed, a byte string

@@ -1,13 +1,17 @@
 // The batch script of a grid job: TORQUE's directives, the guest request, and what runs inside the guest.
-import { VmbatchError } from '../util/errors.ts';
-import { shellQuote } from '../util/quote.ts';
-import { renderTemplate } from '../util/template.ts';
-import { imageOf, type Staging, scriptHead, slotsOf } from './batch-script-directives.ts';
-import { type ArcConfiguration, initialVariables, type QueueConfiguration } from './configuration.ts';
-import type { Grami } from './grami.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import { shellQuote } from '../../util/quote.ts';
+import { renderTemplate } from '../../util/template.ts';
+import {
+  type ArcConfiguration,
+  initialVariables,
+  type QueueConfiguration,
+} from '../configuration/configuration.ts';
+import type { Grami } from '../grami.ts';
+import { encodeBytes, showBytes } from '../text.ts';
+import { imageOf, type Staging, scriptHead, slotsOf } from './directives.ts';
 import type { RuntimeEnvironment, RuntimeVariables } from './runtime-environments.ts';
 import type { Complaint } from './stage-zero.ts';
-import { encodeBytes, showBytes } from './text.ts';
 
 /** What a site's configuration adds to a job. */
 export type ScriptConfiguration = Pick<

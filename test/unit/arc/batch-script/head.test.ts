@@ -1,14 +1,14 @@
 // What TORQUE and the node are asked for: the #PBS and #VMBATCH lines.
 import { describe, expect, it } from 'vitest';
-import { buildBatchScript } from '../../../src/arc/batch-script.ts';
-import { torqueJobName } from '../../../src/arc/batch-script-directives.ts';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
-import { type Grami, loadGrami } from '../../../src/arc/grami.ts';
-import { encodeBytes } from '../../../src/arc/text.ts';
-import { VmbatchError } from '../../../src/util/errors.ts';
-import { configure } from './batch-script-bench.ts';
+import { buildBatchScript } from '../../../../src/arc/batch-script/batch-script.ts';
+import { torqueJobName } from '../../../../src/arc/batch-script/directives.ts';
+import { parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
+import { type Grami, loadGrami } from '../../../../src/arc/grami.ts';
+import { encodeBytes } from '../../../../src/arc/text.ts';
+import { VmbatchError } from '../../../../src/util/errors.ts';
+import { configure } from './bench.ts';
 
-const FIXTURES = new URL('../../fixtures/arc/', import.meta.url).pathname;
+const FIXTURES = new URL('../../../fixtures/arc/', import.meta.url).pathname;
 const CONFIGURATION = configure();
 
 const header = (changes: Partial<Grami>, configuration = CONFIGURATION) =>

@@ -4,16 +4,16 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildBatchScript } from '../../../src/arc/batch-script.ts';
-import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
-import { type Grami, loadGrami } from '../../../src/arc/grami.ts';
-import { decodeBytes, encodeBytes } from '../../../src/arc/text.ts';
-import { launchProgram } from '../../../src/guest/remote-programs.ts';
-import { readIfThere } from '../../support/files.ts';
-import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
+import { buildBatchScript } from '../../../../src/arc/batch-script/batch-script.ts';
+import { diagExitCode, diagValue } from '../../../../src/arc/diag.ts';
+import { type Grami, loadGrami } from '../../../../src/arc/grami.ts';
+import { decodeBytes, encodeBytes } from '../../../../src/arc/text.ts';
+import { launchProgram } from '../../../../src/guest/remote-programs.ts';
+import { readIfThere } from '../../../support/files.ts';
+import { configure, ScriptBench, SHELLS } from './bench.ts';
 
-const FIXTURES = new URL('../../fixtures/arc/', import.meta.url).pathname;
-const GOLDEN = new URL('../../golden/ce/', import.meta.url).pathname;
+const FIXTURES = new URL('../../../fixtures/arc/', import.meta.url).pathname;
+const GOLDEN = new URL('../../../golden/ce/', import.meta.url).pathname;
 const CONFIGURATION = configure();
 const WITHOUT_TIME = { ...CONFIGURATION, gnuTime: '/nonexistent/time' };
 

@@ -15,12 +15,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseArcConfiguration } from '../../../src/arc/configuration.ts';
-import { loadGramiAndValues } from '../../../src/arc/grami.ts';
-import { resolveRuntimes } from '../../../src/arc/runtime-environments.ts';
-import { runStageZero, type StageZeroEnd } from '../../../src/arc/stage-zero.ts';
-import { shellQuote } from '../../../src/util/quote.ts';
-import { readIfThere } from '../../support/files.ts';
+import { resolveRuntimes } from '../../../../src/arc/batch-script/runtime-environments.ts';
+import { runStageZero, type StageZeroEnd } from '../../../../src/arc/batch-script/stage-zero.ts';
+import { parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
+import { loadGramiAndValues } from '../../../../src/arc/grami.ts';
+import { shellQuote } from '../../../../src/util/quote.ts';
+import { readIfThere } from '../../../support/files.ts';
 
 const ARC_SCRIPTS = '/usr/share/arc';
 
@@ -277,7 +277,10 @@ describe('stage 0', () => {
     const names = ['lrms_common.sh', 'submit_common.sh']
       .map((file) => readIfThere(join(ARC_SCRIPTS, file)))
       .flatMap((text) => [...text.matchAll(/^(\w+) *\(\)/gm)].map(([, name]) => name));
-    const template = readFileSync(new URL('../../../templates/stage-zero.sh.ejs', import.meta.url), 'utf8');
+    const template = readFileSync(
+      new URL('../../../../templates/stage-zero.sh.ejs', import.meta.url),
+      'utf8',
+    );
     const listed = /const arcFunctions = \[([^\]]*)\]/.exec(template)?.[1] ?? '';
     const arcs = [...listed.matchAll(/'(\w+)'/g)].map(([, name]) => name);
     const own = [...template.matchAll(/^ {4}(\w+)\(\) \{$/gm)].map(([, name]) => name);
@@ -469,7 +472,10 @@ SOMETHING_ELSE=1
 
 describe('stage 0 of ENV/VMBATCH', () => {
   const use = async (options: readonly string[], parameters?: string) => {
-    provide('ENV/VMBATCH', readFileSync(new URL('../../../share/rte/ENV/VMBATCH', import.meta.url), 'utf8'));
+    provide(
+      'ENV/VMBATCH',
+      readFileSync(new URL('../../../../share/rte/ENV/VMBATCH', import.meta.url), 'utf8'),
+    );
     if (parameters !== undefined) setParameters('ENV/VMBATCH', parameters);
     return (await stageZero({ runtimes: [['ENV/VMBATCH', ...options]] })).grami;
   };
@@ -505,7 +511,7 @@ describe('stage 0 of ENV/VMBATCH', () => {
   );
 
   it('is what arcctl can read: a description, and parameters with type, default and description', () => {
-    const text = readFileSync(new URL('../../../share/rte/ENV/VMBATCH', import.meta.url), 'utf8');
+    const text = readFileSync(new URL('../../../../share/rte/ENV/VMBATCH', import.meta.url), 'utf8');
     expect(text).toMatch(/^# description: \S/);
     const parameters = text.split('\n').filter((line) => line.startsWith('# param:'));
     expect(parameters.map((line) => line.split(':').length)).toEqual([5, 5]);

@@ -14,10 +14,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { type ArcConfiguration, parseArcConfiguration } from '../../../src/arc/configuration.ts';
-import { parseDiag } from '../../../src/arc/diag.ts';
-import { type Grami, parseGrami } from '../../../src/arc/grami.ts';
-import { encodeBytes } from '../../../src/arc/text.ts';
+import {
+  type ArcConfiguration,
+  parseArcConfiguration,
+} from '../../../../src/arc/configuration/configuration.ts';
+import { parseDiag } from '../../../../src/arc/diag.ts';
+import { type Grami, parseGrami } from '../../../../src/arc/grami.ts';
+import { encodeBytes } from '../../../../src/arc/text.ts';
 
 /** Program and options of each shell that is here. */
 export const SHELLS: string[][] = [['/bin/sh'], ['/bin/bash'], ['/bin/busybox', 'sh']].filter(([path = '']) =>

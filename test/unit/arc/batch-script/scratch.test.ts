@@ -14,13 +14,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildBatchScript } from '../../../src/arc/batch-script.ts';
-import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
-import type { Grami } from '../../../src/arc/grami.ts';
-import { encodeBytes } from '../../../src/arc/text.ts';
-import { VmbatchError } from '../../../src/util/errors.ts';
-import { shellQuote } from '../../../src/util/quote.ts';
-import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
+import { buildBatchScript } from '../../../../src/arc/batch-script/batch-script.ts';
+import { diagExitCode, diagValue } from '../../../../src/arc/diag.ts';
+import type { Grami } from '../../../../src/arc/grami.ts';
+import { encodeBytes } from '../../../../src/arc/text.ts';
+import { VmbatchError } from '../../../../src/util/errors.ts';
+import { shellQuote } from '../../../../src/util/quote.ts';
+import { configure, ScriptBench, SHELLS } from './bench.ts';
 
 describe.each(SHELLS)('a scratch directory under %s', (...shell) => {
   let bench: ScriptBench;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { initialVariables, parseArcConfiguration } from '../../../src/arc/configuration.ts';
+import { initialVariables, parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
 
 const CONF = `[common]
 hostname=ce.example.org
@@ -109,7 +109,7 @@ describe('parseArcConfiguration', () => {
   });
 
   it('accepts the example, which names every key of its own block', () => {
-    const example = readFileSync(new URL('../../../share/examples/arc.conf', import.meta.url), 'latin1');
+    const example = readFileSync(new URL('../../../../share/examples/arc.conf', import.meta.url), 'latin1');
     const { queue, submitPatienceMs } = parseArcConfiguration(example, 'arc.conf');
     expect(queue('vmalice')).toMatchObject({
       defaultMemory: 2000,

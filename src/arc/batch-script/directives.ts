@@ -1,11 +1,11 @@
 // The head of a batch script: what TORQUE reads (#PBS) and what the node reads (#VMBATCH).
-import { formatSize } from '../config/units.ts';
-import { isImageName, parseRepositories, REPOSITORIES_RULE } from '../config/values.ts';
-import { VmbatchError } from '../util/errors.ts';
-import type { QueueConfiguration } from './configuration.ts';
-import type { Grami } from './grami.ts';
-import { type NodeRequest, parseNodeRequest } from './node-request.ts';
-import { decodeBytes, showBytes } from './text.ts';
+import { formatSize } from '../../config/units.ts';
+import { isImageName, parseRepositories, REPOSITORIES_RULE } from '../../config/values.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import type { QueueConfiguration } from '../configuration/configuration.ts';
+import type { Grami } from '../grami.ts';
+import { type NodeRequest, parseNodeRequest } from '../node-request.ts';
+import { decodeBytes, showBytes } from '../text.ts';
 
 const MiB = 1024 ** 2;
 

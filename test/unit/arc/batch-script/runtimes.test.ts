@@ -2,11 +2,11 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildBatchScript } from '../../../src/arc/batch-script.ts';
-import { diagExitCode, diagValue } from '../../../src/arc/diag.ts';
-import type { Grami } from '../../../src/arc/grami.ts';
-import type { RuntimeEnvironment } from '../../../src/arc/runtime-environments.ts';
-import { configure, ScriptBench, SHELLS } from './batch-script-bench.ts';
+import { buildBatchScript } from '../../../../src/arc/batch-script/batch-script.ts';
+import type { RuntimeEnvironment } from '../../../../src/arc/batch-script/runtime-environments.ts';
+import { diagExitCode, diagValue } from '../../../../src/arc/diag.ts';
+import type { Grami } from '../../../../src/arc/grami.ts';
+import { configure, ScriptBench, SHELLS } from './bench.ts';
 
 const CONFIGURATION = configure();
 const ARC = '/usr/share/arc/rte';

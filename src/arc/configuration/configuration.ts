@@ -1,14 +1,14 @@
 // A-REX's preprocessed configuration (the file after --config): the options that we read, typed.
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { GUEST_OVERHEAD_BYTES } from '../config/values.ts';
-import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { configVariables } from './arc-shell.ts';
+import { GUEST_OVERHEAD_BYTES } from '../../config/values.ts';
+import { errnoOf, VmbatchError } from '../../util/errors.ts';
+import { configVariables } from '../arc-shell.ts';
+import type { RuntimeVariables } from '../batch-script/runtime-environments.ts';
+import { type Option, parseBlocks, type Report, refuseOption } from '../ini.ts';
+import { parseNodeRequest } from '../node-request.ts';
+import { decodeBytes, encodeBytes } from '../text.ts';
 import { type QueueOptions, readCustomOptions } from './custom-options.ts';
-import { type Option, parseBlocks, type Report, refuseOption } from './ini.ts';
-import { parseNodeRequest } from './node-request.ts';
-import type { RuntimeVariables } from './runtime-environments.ts';
-import { decodeBytes, encodeBytes } from './text.ts';
 
 /** What vmbatch takes from a CE's configuration. Paths are text. */
 export interface ArcConfiguration {

@@ -1,11 +1,11 @@
 // Runtime environments (RTEs): what a job asks for and what the site adds, with the shell text that belongs to each.
 import { type Dirent, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { readForeignFile } from '../util/files.ts';
-import { shellQuote } from '../util/quote.ts';
-import type { Grami } from './grami.ts';
-import { decodeBytes, encodeBytes, showBytes } from './text.ts';
+import { errnoOf, VmbatchError } from '../../util/errors.ts';
+import { readForeignFile } from '../../util/files.ts';
+import { shellQuote } from '../../util/quote.ts';
+import type { Grami } from '../grami.ts';
+import { decodeBytes, encodeBytes, showBytes } from '../text.ts';
 
 /** One runtime environment of a job, in the order in which they run. Byte strings (latin1). */
 export interface RuntimeEnvironment {

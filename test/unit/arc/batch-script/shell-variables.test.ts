@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseShellVariables } from '../../../src/arc/shell-variables.ts';
+import { parseShellVariables } from '../../../../src/arc/batch-script/shell-variables.ts';
 
 const all = () => true;
 const entries = (list: string) => Object.fromEntries(parseShellVariables(list, all));
