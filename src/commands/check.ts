@@ -41,7 +41,7 @@ export async function main(argv: string[]): Promise<number> {
           vmbatch: process.argv[1] ?? 'vmbatch',
           run,
         })
-      : await (await import('../ce/check-ce.ts')).checkCe({
+      : await (await import('../ce/check/check-ce.ts')).checkCe({
           file,
           installation: dirname(realpathSync(process.argv[1] ?? '.')),
           version,

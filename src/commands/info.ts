@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { loadArcConfigurationLeniently } from '../arc/configuration/configuration.ts';
-import { information } from '../ce/info.ts';
-import { parseInformationRequest } from '../ce/info-request.ts';
-import { jsonWithoutForbidden } from '../ce/xml-characters.ts';
+import { information } from '../ce/info/info.ts';
+import { parseInformationRequest } from '../ce/info/request.ts';
 import { torqueAt } from '../torque/commands.ts';
 import { VmbatchError } from '../util/errors.ts';
+import { jsonWithoutForbidden } from '../util/xml-characters.ts';
 
 const USAGE = 'vmbatch info --config CONF [--request]';
 

@@ -2,8 +2,8 @@
 import { loadArcConfiguration } from '../arc/configuration/configuration.ts';
 import { type Grami, loadGramiAndValues } from '../arc/grami.ts';
 import { parseBackendArguments } from '../ce/arguments.ts';
-import { isRefusal, refuseJob } from '../ce/refusal.ts';
-import { type Submission, submit } from '../ce/submit.ts';
+import { isRefusal, refuseJob } from '../ce/submit/refusal.ts';
+import { type Submission, submit } from '../ce/submit/submit.ts';
 import { torqueAt } from '../torque/commands.ts';
 import { formatError, toVmbatchError } from '../util/errors.ts';
 import { writeStderr } from '../util/stderr.ts';

@@ -7,9 +7,9 @@ import { parseArcConfiguration } from '../../src/arc/configuration/configuration
 import { diagExitCode, mergeDiag, parseDiag, renderDiag } from '../../src/arc/diag.ts';
 import { parseGrami } from '../../src/arc/grami.ts';
 import { localIdOf, parseLocal } from '../../src/arc/local.ts';
-import { parseInformationRequest } from '../../src/ce/info-request.ts';
-import { lastWordsOf, refusalOf } from '../../src/ce/outcome.ts';
-import { readState } from '../../src/ce/scan-state.ts';
+import { lastWordsOf, refusalOf } from '../../src/ce/finish/outcome.ts';
+import { parseInformationRequest } from '../../src/ce/info/request.ts';
+import { readState } from '../../src/ce/scan/state.ts';
 import { parseNodeConfig } from '../../src/config/node.ts';
 import { withImage, withoutImage } from '../../src/guest/catalogue/edit.ts';
 import { verifySignature } from '../../src/guest/catalogue/signature.ts';

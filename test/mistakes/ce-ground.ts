@@ -1,7 +1,7 @@
 // A CE in a directory, looked at by `vmbatch check ce`.
-import { checkCe } from '../../src/ce/check-ce.ts';
+import { checkCe } from '../../src/ce/check/check-ce.ts';
 import { FAULT_OUTCOMES } from '../../src/util/errors.ts';
-import type { FakeCe } from '../unit/ce/check-fake-ce.ts';
+import type { FakeCe } from '../unit/ce/check/fake-ce.ts';
 import { firstFinding } from './findings.ts';
 import type { Sight } from './table.ts';
 

@@ -1,7 +1,7 @@
 // Mistakes on a CE: what `check ce` says first.
 import { chmodSync } from 'node:fs';
 import { afterEach, beforeEach } from 'vitest';
-import { type FakeCe, fakeCe } from '../unit/ce/check-fake-ce.ts';
+import { type FakeCe, fakeCe } from '../unit/ce/check/fake-ce.ts';
 import { checkTheCe as look } from './ce-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
 

@@ -22,7 +22,7 @@ import {
   qstatAnswer,
   queuesAnswer,
   serverAnswer,
-} from '../unit/ce/info-answers.ts';
+} from '../unit/ce/info/answers.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
 const ARC = '/usr/share/arc';

@@ -16,11 +16,11 @@ const PREFIX = /\[\s*'(setpriv|env|sudo|nice|timeout)'/g;
 /** Starts whose program is not a string: where they are, and which programs they mean. */
 const COMPUTED: Readonly<Record<string, string>> = {
   'arc/batch-script/stage-zero-shell.ts': 'the shell, by identityArguments',
-  'ce/check-installation.ts': 'vmbatch itself',
-  'ce/check-configuration.ts': "ARC's validator",
-  'ce/check-site.ts': 'what the other checks name',
-  'ce/gm-kick.ts': "ARC's gm-kick",
-  'ce/scan-absentees.ts': 'qdel, by setpriv',
+  'ce/check/installation.ts': 'vmbatch itself',
+  'ce/check/configuration.ts': "ARC's validator",
+  'ce/check/site.ts': 'what the other checks name',
+  'ce/scan/gm-kick.ts': "ARC's gm-kick",
+  'ce/scan/absentees.ts': 'qdel, by setpriv',
   'guest/image/rootfs.ts': "the guest's own busybox",
   'guest/image/tools.ts': 'what callers of runTool name',
   'guest/peer-life.ts': 'the shell, by identityArguments',
