@@ -11,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { helperInBundle } from './bundled-helper.mjs';
 import { compileChunk } from './compile-chunk.mjs';
@@ -51,7 +51,7 @@ const chunks = (toLib) => ({
       path: `${toLib}vendor/${path}.cjs`,
       external: true,
     }));
-    builder.onResolve({ filter: /^\.\/(commands|util)\/[a-z-]+\.ts$/ }, ({ path, kind }) =>
+    builder.onResolve({ filter: /^\.\/(commands|util)\/([a-z-]+\/)?[a-z-]+\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `${toLib}${path.split('/').at(-1).replace('.ts', '.cjs')}`, external: true }
         : undefined,
@@ -68,7 +68,7 @@ const HOT_LIBRARIES = ['execa', 'winston', 'yaml'];
 const compiledChunks = {
   name: 'compiled-chunks',
   setup(builder) {
-    const hot = new RegExp(`^\\./commands/(${HOT_COMMANDS.join('|')})\\.ts$`);
+    const hot = new RegExp(`^\\./commands/(?:[a-z]+/)?(${HOT_COMMANDS.join('|')})\\.ts$`);
     builder.onResolve({ filter: hot }, ({ path }) => ({
       path: path.split('/').at(-1).replace('.ts', '.cjs'),
       namespace: 'compiled',
@@ -149,7 +149,9 @@ const buildCommands = (files, wanted) =>
     plugins: [chunks('./'), compiledTemplates(wanted), helperInBundle],
   });
 
-const commands = readdirSync(join(root, 'src/commands')).filter((name) => name.endsWith('.ts'));
+const commands = readdirSync(join(root, 'src/commands'), { recursive: true }).filter((name) =>
+  name.endsWith('.ts'),
+);
 const results = await Promise.all([
   build({
     ...common,
@@ -163,11 +165,11 @@ const results = await Promise.all([
     plugins: [compiledChunks, chunks('./lib/')],
   }),
   buildCommands(
-    [...commands.filter((name) => !Object.hasOwn(TEMPLATES_OF, name.slice(0, -3))), '../util/report.ts'],
+    [...commands.filter((name) => !Object.hasOwn(TEMPLATES_OF, basename(name, '.ts'))), '../util/report.ts'],
     () => true,
   ),
   ...Object.entries(TEMPLATES_OF).map(([name, wanted]) =>
-    buildCommands([`${name}.ts`], (template) => wanted.test(template)),
+    buildCommands([`ce/${name}.ts`], (template) => wanted.test(template)),
   ),
   build({
     ...common,

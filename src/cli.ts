@@ -12,19 +12,19 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   submit: {
-    load: () => import('./commands/submit.ts'),
+    load: () => import('./commands/ce/submit.ts'),
     about: 'CE: turn the grami file of a grid job into a batch job',
   },
   scan: {
-    load: () => import('./commands/scan.ts'),
+    load: () => import('./commands/ce/scan.ts'),
     about: 'CE: find the batch jobs that ended and tell A-REX',
   },
   cancel: {
-    load: () => import('./commands/cancel.ts'),
+    load: () => import('./commands/ce/cancel.ts'),
     about: 'CE: delete the batch job of a grid job',
   },
   info: {
-    load: () => import('./commands/info.ts'),
+    load: () => import('./commands/ce/info.ts'),
     about: 'CE: queue, node and job state as JSON, for VMBATCHmod.pm',
   },
   check: {
@@ -33,15 +33,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: 'CE and node: say what is wrong with the set-up (check ce, check node)',
   },
   prologue: {
-    load: () => import('./commands/prologue.ts'),
+    load: () => import('./commands/hooks/prologue.ts'),
     about: 'node: create the guest of a job (TORQUE calls it)',
   },
   run: {
-    load: () => import('./commands/run.ts'),
+    load: () => import('./commands/hooks/run.ts'),
     about: 'node: run the job script in the guest (the job starter calls it)',
   },
   epilogue: {
-    load: () => import('./commands/epilogue.ts'),
+    load: () => import('./commands/hooks/epilogue.ts'),
     about: 'node: destroy the guest of a job and all that was made for it (TORQUE calls it)',
   },
   context: {

@@ -2,10 +2,10 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { main as cancelMain } from '../../../../src/commands/cancel.ts';
-import { main as infoMain } from '../../../../src/commands/info.ts';
-import { main as scanMain } from '../../../../src/commands/scan.ts';
-import { main as submitMain } from '../../../../src/commands/submit.ts';
+import { main as cancelMain } from '../../../../src/commands/ce/cancel.ts';
+import { main as infoMain } from '../../../../src/commands/ce/info.ts';
+import { main as scanMain } from '../../../../src/commands/ce/scan.ts';
+import { main as submitMain } from '../../../../src/commands/ce/submit.ts';
 import { type FakeTorque, fakeTorque } from '../fake-torque.ts';
 
 let torque: FakeTorque;

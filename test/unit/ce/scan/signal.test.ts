@@ -21,7 +21,7 @@ async function startScan(): Promise<ChildProcess> {
   const program = join(torque.directory, 'scan.mjs');
   await build({
     stdin: {
-      contents: `import { main } from './src/commands/scan.ts';
+      contents: `import { main } from './src/commands/ce/scan.ts';
 process.exitCode = await main(process.argv.slice(2));`,
       resolveDir: join(import.meta.dirname, '../../../..'),
     },

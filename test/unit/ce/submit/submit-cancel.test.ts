@@ -12,8 +12,8 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { cancel } from '../../../../src/ce/cancel.ts';
-import { main as cancelMain } from '../../../../src/commands/cancel.ts';
-import { main as submitMain } from '../../../../src/commands/submit.ts';
+import { main as cancelMain } from '../../../../src/commands/ce/cancel.ts';
+import { main as submitMain } from '../../../../src/commands/ce/submit.ts';
 import type { Torque } from '../../../../src/torque/commands.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../../../src/util/errors.ts';
 import type { RunResult } from '../../../../src/util/run.ts';

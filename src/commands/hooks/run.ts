@@ -1,12 +1,12 @@
 // vmbatch run --state DIR --for PID SHELL: what the job starter starts, as the job's user
 import { readFileSync } from 'node:fs';
-import { JOB_SIGNALS } from '../guest/remote-programs.ts';
-import { readEnvironment, readLimits } from '../node/job-surroundings.ts';
-import { runJob } from '../node/run-job.ts';
-import { checkJobId } from '../torque/hook-arguments.ts';
-import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { exitUnlessDecided, reportError } from '../util/report.ts';
-import { wholeWrites } from '../util/whole-writes.ts';
+import { JOB_SIGNALS } from '../../guest/remote-programs.ts';
+import { readEnvironment, readLimits } from '../../node/job-surroundings.ts';
+import { runJob } from '../../node/run-job.ts';
+import { checkJobId } from '../../torque/hook-arguments.ts';
+import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../util/errors.ts';
+import { exitUnlessDecided, reportError } from '../../util/report.ts';
+import { wholeWrites } from '../../util/whole-writes.ts';
 
 const HELP = `usage: vmbatch run --state DIR --for PID SHELL   (stdin: the path of the job script)
 

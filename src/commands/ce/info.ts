@@ -1,12 +1,12 @@
 // vmbatch info: queue, node and job state as JSON, for VMBATCHmod.pm.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { loadArcConfigurationLeniently } from '../arc/configuration/configuration.ts';
-import { information } from '../ce/info/info.ts';
-import { parseInformationRequest } from '../ce/info/request.ts';
-import { torqueAt } from '../torque/commands.ts';
-import { VmbatchError } from '../util/errors.ts';
-import { jsonWithoutForbidden } from '../util/xml-characters.ts';
+import { loadArcConfigurationLeniently } from '../../arc/configuration/configuration.ts';
+import { information } from '../../ce/info/info.ts';
+import { parseInformationRequest } from '../../ce/info/request.ts';
+import { torqueAt } from '../../torque/commands.ts';
+import { VmbatchError } from '../../util/errors.ts';
+import { jsonWithoutForbidden } from '../../util/xml-characters.ts';
 
 const USAGE = 'vmbatch info --config CONF [--request]';
 

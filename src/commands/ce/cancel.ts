@@ -1,10 +1,10 @@
 // vmbatch cancel: A-REX calls it as `cancel-vmbatch-job --config CONF GRAMI`, as the mapped user.
-import { loadArcConfigurationLeniently } from '../arc/configuration/configuration.ts';
-import { loadJobId } from '../arc/grami.ts';
-import { parseBackendArguments } from '../ce/arguments.ts';
-import { cancel, cancelFault } from '../ce/cancel.ts';
-import { torqueAt } from '../torque/commands.ts';
-import { writeStderr } from '../util/stderr.ts';
+import { loadArcConfigurationLeniently } from '../../arc/configuration/configuration.ts';
+import { loadJobId } from '../../arc/grami.ts';
+import { parseBackendArguments } from '../../ce/arguments.ts';
+import { cancel, cancelFault } from '../../ce/cancel.ts';
+import { torqueAt } from '../../torque/commands.ts';
+import { writeStderr } from '../../util/stderr.ts';
 
 const USAGE = 'vmbatch cancel --config CONF GRAMI';
 

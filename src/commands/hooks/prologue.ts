@@ -1,33 +1,33 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { resolve } from 'node:path';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
-import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
-import { parseRank, peerJobId } from '../guest/peers.ts';
-import { findRequestLine } from '../guest/request.ts';
-import { thisProcess } from '../hypervisor/guest-process.ts';
-import { openCountedLog, openHypervisor, takeHookOptions } from '../node/environment.ts';
-import { lookUpFacts } from '../node/facts.ts';
-import { prologueExitOf, reportFailedStart, type StartAttempt } from '../node/failed-start.ts';
-import { noteSuccess } from '../node/guard/watch.ts';
-import { noteInstalled } from '../node/installed.ts';
-import { mustStartJobs } from '../node/job-starter.ts';
-import { momOfHook } from '../node/mom.ts';
-import { readNodeLines } from '../node/node-lines.ts';
-import { foreignOwner } from '../node/owner/state-owner.ts';
-import { type PrologueOptions, startGuest } from '../node/prologue.ts';
-import { readQueueList, writeQueueList } from '../node/queue-list.ts';
+import { loadNodeConfig, type NodeConfig } from '../../config/node.ts';
+import { BUILT_IN_DEFAULTS } from '../../config/node-config.ts';
+import { parseRank, peerJobId } from '../../guest/peers.ts';
+import { findRequestLine } from '../../guest/request.ts';
+import { thisProcess } from '../../hypervisor/guest-process.ts';
+import { openCountedLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
+import { lookUpFacts } from '../../node/facts.ts';
+import { prologueExitOf, reportFailedStart, type StartAttempt } from '../../node/failed-start.ts';
+import { noteSuccess } from '../../node/guard/watch.ts';
+import { noteInstalled } from '../../node/installed.ts';
+import { mustStartJobs } from '../../node/job-starter.ts';
+import { momOfHook } from '../../node/mom.ts';
+import { readNodeLines } from '../../node/node-lines.ts';
+import { foreignOwner } from '../../node/owner/state-owner.ts';
+import { type PrologueOptions, startGuest } from '../../node/prologue.ts';
+import { readQueueList, writeQueueList } from '../../node/queue-list.ts';
 import {
   type HookArguments,
   parsePrologueArguments,
   queueOfPrologue,
   wallSecondsOf,
-} from '../torque/hook-arguments.ts';
-import { hookLimitMs, readMomConfig } from '../torque/mom-config.ts';
-import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { readForeignFile } from '../util/files.ts';
-import { exitUnlessDecided, reportError } from '../util/report.ts';
-import { requireRoot } from '../util/root.ts';
-import { run } from '../util/run.ts';
+} from '../../torque/hook-arguments.ts';
+import { hookLimitMs, readMomConfig } from '../../torque/mom-config.ts';
+import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../util/errors.ts';
+import { readForeignFile } from '../../util/files.ts';
+import { exitUnlessDecided, reportError } from '../../util/report.ts';
+import { requireRoot } from '../../util/root.ts';
+import { run } from '../../util/run.ts';
 
 /** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
 const PEER_LIMIT_MS = 600_000;
@@ -144,9 +144,9 @@ async function startParallel(
   // Such a job is refused by the first node's prologue.
   if (config.network.type === 'user') return;
   const [{ prepareMeeting }, { endGuest }, { startInBackground }] = await Promise.all([
-    import('../node/parallel.ts'),
-    import('../node/epilogue.ts'),
-    import('../node/background.ts'),
+    import('../../node/parallel.ts'),
+    import('../../node/epilogue.ts'),
+    import('../../node/background.ts'),
   ]);
   const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
   attempt.log = log;
@@ -202,7 +202,7 @@ async function startPeerGuest(
   const ended = [jobId, user, group, jobName, '0', resources, '', queue, '', '0', ''];
   const program = [process.execPath, process.argv[1] ?? 'vmbatch'];
   const places = ['--config', configFile, '--state', config.state, '--parallel', String(rank)];
-  const { startPeer } = await import('../node/parallel.ts');
+  const { startPeer } = await import('../../node/parallel.ts');
   const options = { ...common, limitMs: PEER_LIMIT_MS, ppn: slotsSaid() };
   await startPeer(options, rank, [...program, 'epilogue', ...places, ...ended]);
   attempt.log?.succeeded();

@@ -1,20 +1,24 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
-import { parseRank, peerJobId } from '../guest/peers.ts';
-import type { Outcome } from '../guest/session-file.ts';
-import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../node/environment.ts';
-import { endGuest } from '../node/epilogue.ts';
-import { momOfHook } from '../node/mom.ts';
-import { readQueueList } from '../node/queue-list.ts';
-import { type JobRecord, jobPaths } from '../node/record.ts';
-import { leftRefusal } from '../node/refusal-left.ts';
-import { type EpilogueArguments, parseEpilogueArguments, queueOfEpilogue } from '../torque/hook-arguments.ts';
-import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../util/errors.ts';
-import type { Log } from '../util/log.ts';
-import { exitUnlessDecided, reportError } from '../util/report.ts';
-import { requireRoot } from '../util/root.ts';
-import { run } from '../util/run.ts';
+import { loadNodeConfig, type NodeConfig } from '../../config/node.ts';
+import { parseRank, peerJobId } from '../../guest/peers.ts';
+import type { Outcome } from '../../guest/session-file.ts';
+import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
+import { endGuest } from '../../node/epilogue.ts';
+import { momOfHook } from '../../node/mom.ts';
+import { readQueueList } from '../../node/queue-list.ts';
+import { type JobRecord, jobPaths } from '../../node/record.ts';
+import { leftRefusal } from '../../node/refusal-left.ts';
+import {
+  type EpilogueArguments,
+  parseEpilogueArguments,
+  queueOfEpilogue,
+} from '../../torque/hook-arguments.ts';
+import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/errors.ts';
+import type { Log } from '../../util/log.ts';
+import { exitUnlessDecided, reportError } from '../../util/report.ts';
+import { requireRoot } from '../../util/root.ts';
+import { run } from '../../util/run.ts';
 
 const HELP = `usage: vmbatch epilogue [--config FILE] [--state DIR]
        JOBID USER GROUP NAME SESSION RESOURCES USED QUEUE ACCOUNT EXIT SCRIPT
@@ -77,7 +81,7 @@ export async function main(argv: string[]): Promise<number> {
     throw error;
   } finally {
     if (refusal !== undefined) {
-      const { deliverRefusal } = await import('../node/refusal-delivery.ts');
+      const { deliverRefusal } = await import('../../node/refusal-delivery.ts');
       await deliverRefusal(hook, refusal, log);
     }
     await log.close();
@@ -112,7 +116,7 @@ async function tellGuard(
   outcome: Outcome | undefined,
 ): Promise<void> {
   if (outcome === undefined) return;
-  const { noteFault, noteSuccess } = await import('../node/guard/watch.ts');
+  const { noteFault, noteSuccess } = await import('../../node/guard/watch.ts');
   const { state } = config;
   const awaited = steps.boot === undefined;
   if (outcome.exitCode !== undefined) await noteSuccess({ state, log }, awaited ? 'both' : 'run');
@@ -133,9 +137,9 @@ async function lookAtStarter(
   const mom = momOfHook(script);
   if (mom === undefined) return undefined;
   const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
-    import('../node/job-starter.ts'),
-    import('../torque/mom-config.ts'),
-    import('../util/account.ts'),
+    import('../../node/job-starter.ts'),
+    import('../../torque/mom-config.ts'),
+    import('../../util/account.ts'),
   ]);
   const view = viewStarter(readMomConfig(mom.config), state);
   const flaw = view.flaws[0] ?? (await refusedTo(await findAccount(user), view, run));
@@ -144,9 +148,9 @@ async function lookAtStarter(
 
 /** What other jobs have left here is a reaper's, which this job need not wait for. */
 async function lookForMore(configFile: string, state: string): Promise<void> {
-  const { somethingIsLeft } = await import('../node/reap/reap.ts');
+  const { somethingIsLeft } = await import('../../node/reap/reap.ts');
   if (!(await somethingIsLeft(state))) return;
-  const { startInBackground } = await import('../node/background.ts');
+  const { startInBackground } = await import('../../node/background.ts');
   const words = ['reap', '--quiet', '--config', configFile, '--state', state];
   await startInBackground(process.execPath, [process.argv[1] ?? 'vmbatch', ...words]);
 }
