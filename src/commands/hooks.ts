@@ -1,7 +1,6 @@
 // vmbatch hooks install|uninstall: prologue, epilogue and job starter for a mom
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { FILTER6 } from '../guest/network/plan.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { installHooks, uninstallHooks } from '../node/hooks.ts';
@@ -15,6 +14,7 @@ import {
   wantedAlarm,
   writeMomLines,
 } from '../node/mom-lines.ts';
+import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { readMomConfig } from '../torque/mom-config.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { resourcePath } from '../util/resources.ts';

@@ -2,14 +2,6 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { loadNodeConfig, parseNodeConfig } from '../config/node.ts';
-import {
-  CONTEXTUALISATIONS,
-  HYPERVISOR_TYPES,
-  type ImageConfig,
-  KEY_TYPES,
-  type NodeConfig,
-} from '../config/node-config.ts';
 import { imageFiles } from '../guest/catalogue/chain.ts';
 import { editNodeFile, type ImageEntry, withImage, withoutImage } from '../guest/catalogue/edit.ts';
 import { lookAtSha256 } from '../guest/catalogue/hashes.ts';
@@ -21,6 +13,14 @@ import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/lay
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { foreignOwner, mustBeOwn } from '../node/owner/state-owner.ts';
 import { prepareState } from '../node/record.ts';
+import {
+  CONTEXTUALISATIONS,
+  HYPERVISOR_TYPES,
+  type ImageConfig,
+  KEY_TYPES,
+  type NodeConfig,
+} from '../node-file/config.ts';
+import { loadNodeConfig, parseNodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { reportError } from '../util/report.ts';
 import { resourcePath } from '../util/resources.ts';

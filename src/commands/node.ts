@@ -1,9 +1,9 @@
 // vmbatch node status|enable|disable|self-test|health: the node's place in TORQUE
 import { Command, Option } from 'commander';
-import { loadNodeConfig } from '../config/node.ts';
 import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog } from '../node/environment.ts';
 import { bringBack, offlineOptions, takeOffline } from '../node/guard/offline.ts';
 import { type GuardState, readGuard } from '../node/guard/state.ts';
+import { loadNodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES } from '../util/errors.ts';
 import { run } from '../util/run.ts';
 

@@ -1,7 +1,5 @@
 // vmbatch reap [--dry-run] [--json]: removes what is left on this node of jobs that are gone
 import { Command } from 'commander';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
-import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import { DEFAULT_NODE_FILE, openCountedLog, openHypervisor, settleLog } from '../node/environment.ts';
@@ -10,6 +8,8 @@ import { offlineOptions } from '../node/guard/offline.ts';
 import { askServerByQstat } from '../node/reap/ask-server.ts';
 import { type ReapFinding, type ReapReport, reap } from '../node/reap/reap.ts';
 import { leaseDirectory } from '../node/record.ts';
+import { BUILT_IN_DEFAULTS } from '../node-file/config.ts';
+import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
 import { namesIn } from '../util/files.ts';
 import { type Log, NO_LOG } from '../util/log.ts';

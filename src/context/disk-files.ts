@@ -1,5 +1,5 @@
 // What is on the context disk of a guest: one set of files for every reader.
-import type { Contextualisation, KeyType } from '../config/node-config.ts';
+import type { Contextualisation, KeyType } from '../node-file/config.ts';
 import { renderTemplate } from '../util/template.ts';
 import { type GuestContext, kernelHostname, renderContextScript } from './guest-context.ts';
 import type { IsoFile } from './iso9660/tree.ts';

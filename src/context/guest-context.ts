@@ -1,5 +1,5 @@
 // What a guest is told about its job, and context.sh, in which it is told.
-import type { Contextualisation } from '../config/node-config.ts';
+import type { Contextualisation } from '../node-file/config.ts';
 import { renderTemplate } from '../util/template.ts';
 
 /** All that the guest service needs. Times in seconds since 1970, ids as numbers. */

@@ -5,7 +5,7 @@
 // Encoded here from Node's own keys: ssh2's generator drops leading zero bytes, so that about one of 250 of its
 // ed25519 keys can be read by nobody (mscdex/ssh2 issue 1513). And the prologue need not load ssh2.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
-import type { KeyType } from '../config/node-config.ts';
+import type { KeyType } from '../node-file/config.ts';
 
 export interface KeyPair {
   /** A private key file that is not encrypted: in OpenSSH's format (`openssh-key-v1`), or as PEM for kinds that are for servers

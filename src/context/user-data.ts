@@ -8,7 +8,7 @@
 // - amiconfig drops everything before the first line that begins with a [section]; from there on it takes every line that looks
 //   like an option (`name: value`, `name = value`), MIME headers and boundaries too. So its part is the last, the one of µCernVM
 //   (whose marks are sections to it) the last but one, and the boundary has neither a colon nor an equals sign.
-import type { KeyType } from '../config/node-config.ts';
+import type { KeyType } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { shellQuote } from '../util/quote.ts';
 import { renderTemplate } from '../util/template.ts';

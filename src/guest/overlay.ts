@@ -1,6 +1,6 @@
 // The job's disk: a qcow2 overlay on a template image, which is never written to.
 import { accessSync, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import type { ImageConfig } from '../config/node-config.ts';
+import type { ImageConfig } from '../node-file/config.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { printable } from '../util/log.ts';
 import { commandLine } from '../util/quote.ts';

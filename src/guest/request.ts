@@ -1,6 +1,7 @@
 // The guest request: what a batch script asks for in its #VMBATCH lines, and what the node grants of it.
-import type { ImageConfig, NodeConfig } from '../config/node-config.ts';
-import { formatSize, parseSize } from '../config/units.ts';
+import type { ImageConfig, NodeConfig } from '../node-file/config.ts';
+import { VmbatchError } from '../util/errors.ts';
+import { formatSize, parseSize } from '../util/units.ts';
 import {
   describeFound,
   GUEST_OVERHEAD_BYTES,
@@ -9,8 +10,7 @@ import {
   nearestName,
   parseRepositories,
   REPOSITORIES_RULE,
-} from '../config/values.ts';
-import { VmbatchError } from '../util/errors.ts';
+} from '../util/values.ts';
 
 /** A value with the line that asked for it, from 1. */
 interface Requested<T> {

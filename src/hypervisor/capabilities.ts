@@ -3,10 +3,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { formatSize } from '../config/units.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import type { Run } from '../util/run.ts';
+import { formatSize } from '../util/units.ts';
 import type { DomainType } from './port.ts';
 import { openVirsh } from './virsh.ts';
 

@@ -1,5 +1,5 @@
 // The libvirt domain of a job's guest, as XML text.
-import type { ImageBoot } from '../config/node-config.ts';
+import type { ImageBoot } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import type { SiteTemplate } from '../util/site-template.ts';
 import { renderTemplate } from '../util/template.ts';

@@ -1,6 +1,6 @@
 // The row of `check node` about the directories that the node file names, as they are on the disk.
 import { accessSync, constants, realpathSync, statSync } from 'node:fs';
-import type { NodeConfig } from '../config/node.ts';
+import type { NodeConfig } from '../node-file/read.ts';
 import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { errnoOf } from '../util/errors.ts';
 import { nearestDirectory } from '../util/files.ts';

@@ -1,13 +1,13 @@
 // The row of `check node` about the network that guests are put on.
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NodeConfig } from '../config/node-config.ts';
-import { nearestName } from '../config/values.ts';
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
+import type { NodeConfig } from '../node-file/config.ts';
 import { type Check, type Finding, failed, ok, warning } from '../util/check.ts';
 import { nearestDirectory } from '../util/files.ts';
 import { commandLine } from '../util/quote.ts';
 import { describeRun, type Run } from '../util/run.ts';
+import { nearestName } from '../util/values.ts';
 
 const INTERFACES = '/sys/class/net';
 const VIRSH_MS = 10_000;

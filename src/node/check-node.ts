@@ -1,8 +1,5 @@
 // `vmbatch check node`: the table of what a worker node needs before a job depends on it.
 import { accessSync, constants, statfsSync, statSync } from 'node:fs';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
-import type { ImageConfig } from '../config/node-config.ts';
-import { formatMebibytes, formatSize } from '../config/units.ts';
 import { imageFiles } from '../guest/catalogue/chain.ts';
 import { knownHashes } from '../guest/catalogue/verify.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
@@ -10,6 +7,8 @@ import { checkBootFiles, checkTemplateImage, checkWithQemu } from '../guest/over
 import { clockProblem } from '../guest/share/clock.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
 import { checkMounted } from '../guest/share/mounted.ts';
+import type { ImageConfig } from '../node-file/config.ts';
+import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import {
   type Check,
   type CheckResult,
@@ -23,6 +22,7 @@ import {
 import { errnoOf } from '../util/errors.ts';
 import { nearestDirectory } from '../util/files.ts';
 import type { Run } from '../util/run.ts';
+import { formatMebibytes, formatSize } from '../util/units.ts';
 import { directoriesRow } from './check-directories.ts';
 import { MOM_CHECKS, type MomSite } from './check-mom.ts';
 import { networkRow } from './check-network.ts';

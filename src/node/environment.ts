@@ -1,9 +1,9 @@
 // What the node's commands share: their options, the hypervisor and the log.
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
-import { loadNodeConfig } from '../config/node.ts';
-import { BUILT_IN_DEFAULTS } from '../config/node-config.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
+import { BUILT_IN_DEFAULTS } from '../node-file/config.ts';
+import { loadNodeConfig } from '../node-file/read.ts';
 import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { type Log, type LogSink, openLogFiles, plainLog, printable, textOf } from '../util/log.ts';
 import { run } from '../util/run.ts';

@@ -1,9 +1,10 @@
 // What this node can do and what it gave the job: looked up, not assumed.
-import type { NodeConfig } from '../config/node-config.ts';
+
 import { FILTER6 } from '../guest/network/plan.ts';
 import { cachedCapabilities, checkDemands } from '../hypervisor/capabilities.ts';
 import { cpusOfJob, numaNodesOf } from '../hypervisor/cpus.ts';
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
+import type { NodeConfig } from '../node-file/config.ts';
 import type { Run } from '../util/run.ts';
 import type { NodeFacts } from './steps/step.ts';
 

@@ -1,5 +1,5 @@
 // What is told of a start that failed, and to whom: the log, the guard, the job's owner.
-import { BUILT_IN_DEFAULTS, type NodeConfig } from '../config/node-config.ts';
+import { BUILT_IN_DEFAULTS, type NodeConfig } from '../node-file/config.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import { findAccount } from '../util/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../util/errors.ts';

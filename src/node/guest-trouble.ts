@@ -1,8 +1,8 @@
 // A guest that the hypervisor has stopped in the middle of its work: it neither dies nor goes on, and only the hypervisor knows why.
 import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatMebibytes } from '../config/units.ts';
 import type { DomainState, Hypervisor } from '../hypervisor/port.ts';
+import { formatMebibytes } from '../util/units.ts';
 
 /** What ends a wait for a guest. */
 export interface Trouble {

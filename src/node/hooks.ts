@@ -1,7 +1,7 @@
 // Putting the hook shims where the mom looks for them, with this installation's paths filled in, and taking them away again.
 import { chownSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { NodeConfig } from '../config/node.ts';
+import type { NodeConfig } from '../node-file/read.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile, removeFile, writeFileAtomic } from '../util/files.ts';
 import { resourcePath } from '../util/resources.ts';

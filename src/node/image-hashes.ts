@@ -1,5 +1,5 @@
 // Whether the image of a guest that is about to start is what the node file says.
-import type { ImageConfig } from '../config/node-config.ts';
+import type { ImageConfig } from '../node-file/config.ts';
 import type { Log } from '../util/log.ts';
 import { mustClaimJob } from './claim.ts';
 

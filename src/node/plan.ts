@@ -1,6 +1,6 @@
 // What a job gets on this node, all of it: the network, the context of the guest, its domain. Pure: the prologue acts on it,
 // `vmbatch context build` and `vmbatch domain show` print it.
-import type { ImageConfig, NodeConfig, PoolEntry } from '../config/node-config.ts';
+
 import type { ContextSite } from '../context/disk-files.ts';
 import { guestAccount } from '../context/guest-account.ts';
 import type { GuestContext, GuestExtras } from '../context/guest-context.ts';
@@ -9,6 +9,7 @@ import { type NetworkPlan, planNetwork } from '../guest/network/plan.ts';
 import type { ResolvedGuestRequest } from '../guest/request.ts';
 import { filesystemsOf, mountsOf } from '../guest/share/mounts.ts';
 import { type DomainDescription, type DomainDisk, guestDiskNames } from '../hypervisor/domain-xml.ts';
+import type { ImageConfig, NodeConfig, PoolEntry } from '../node-file/config.ts';
 import type { Account } from '../util/account.ts';
 import { VmbatchError } from '../util/errors.ts';
 import type { NodeFacts } from './steps/step.ts';

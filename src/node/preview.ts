@@ -1,8 +1,6 @@
 // What a batch script would get on this node, without starting anything or being root.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { demoConfig } from '../config/demo-config.ts';
-import { loadNodeConfig, type NodeConfig } from '../config/node.ts';
 import { contextFiles } from '../context/disk-files.ts';
 import { refuseRoot } from '../context/guest-account.ts';
 import { redactContext } from '../context/guest-context.ts';
@@ -14,6 +12,8 @@ import { shareName } from '../guest/peers.ts';
 import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } from '../guest/request.ts';
 import { chooseDomainType } from '../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../hypervisor/domain-xml.ts';
+import { demoConfig } from '../node-file/demo.ts';
+import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { checkJobId, wallSecondsOf } from '../torque/hook-arguments.ts';
 import { nodeParts, nodeRequest, requestedSlots } from '../torque/node-request.ts';
 import { requestedMemory, type Slots } from '../torque/requested-memory.ts';

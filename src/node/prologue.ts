@@ -2,8 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NodeConfig } from '../config/node.ts';
-import type { ImageConfig } from '../config/node-config.ts';
 import { refuseRoot } from '../context/guest-account.ts';
 import { generateKeyPair } from '../context/keys.ts';
 import { resolveBacking } from '../guest/layer/backing.ts';
@@ -14,6 +12,8 @@ import { parseGuestRequest, type ResolvedGuestRequest, resolveGuestRequest } fro
 import { describeShare } from '../guest/share/describe.ts';
 import { openShareGuard, type ShareGuard } from '../guest/share/guard.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
+import type { ImageConfig } from '../node-file/config.ts';
+import type { NodeConfig } from '../node-file/read.ts';
 import type { HookArguments } from '../torque/hook-arguments.ts';
 import type { MomConfig } from '../torque/mom-config.ts';
 import { requestedMemory, type Slots } from '../torque/requested-memory.ts';

@@ -2,7 +2,7 @@
 // starting Node. Kept up by whoever reads the node file as root.
 import { readFileSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NodeConfig } from '../config/node.ts';
+import type { NodeConfig } from '../node-file/read.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import { prepareState } from './record.ts';
 

@@ -1,8 +1,8 @@
 // Room on the node for one more guest: memory that is free and not promised to guests which have yet to use theirs, and load.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { formatMebibytes, formatSize } from '../config/units.ts';
 import { domainOf, eachProcess } from '../hypervisor/guest-process.ts';
+import { formatMebibytes, formatSize } from '../util/units.ts';
 import { findRecord, jobIds } from './record.ts';
 import { listTickets } from './turn.ts';
 

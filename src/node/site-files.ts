@@ -1,7 +1,7 @@
 // The files that an admin and this installation add to the context disk of every guest.
 import { readFileSync } from 'node:fs';
-import type { NodeConfig } from '../config/node-config.ts';
 import type { ContextSite } from '../context/disk-files.ts';
+import type { NodeConfig } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import { commandLine } from '../util/quote.ts';

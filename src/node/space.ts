@@ -1,7 +1,8 @@
 // Room on the node's disk for a guest, as against all other jobs' records.
-import type { NodeConfig } from '../config/node-config.ts';
+
 import { dropIdleCacheDisks } from '../guest/disk/cache.ts';
 import { type Reservation, waitForSpace } from '../guest/disk/space.ts';
+import type { NodeConfig } from '../node-file/config.ts';
 import {
   findRecord,
   type JobPaths,

@@ -10,7 +10,6 @@ import { localIdOf, parseLocal } from '../../src/arc/local.ts';
 import { lastWordsOf, refusalOf } from '../../src/ce/finish/outcome.ts';
 import { parseInformationRequest } from '../../src/ce/info/request.ts';
 import { readState } from '../../src/ce/scan/state.ts';
-import { parseNodeConfig } from '../../src/config/node.ts';
 import { withImage, withoutImage } from '../../src/guest/catalogue/edit.ts';
 import { verifySignature } from '../../src/guest/catalogue/signature.ts';
 import { listLeases } from '../../src/guest/network/lease.ts';
@@ -24,6 +23,7 @@ import { openVirsh } from '../../src/hypervisor/virsh.ts';
 import { readGuard } from '../../src/node/guard/state.ts';
 import { jobPaths, prepareState, readRecord } from '../../src/node/record.ts';
 import { listTickets } from '../../src/node/turn.ts';
+import { parseNodeConfig } from '../../src/node-file/read.ts';
 import {
   parseEpilogueArguments,
   parsePrologueArguments,

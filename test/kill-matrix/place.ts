@@ -13,7 +13,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
 import { peersDirectory } from '../../src/guest/peers.ts';
 import type { GuestProcess, Hypervisor } from '../../src/hypervisor/port.ts';
 import { endGuest } from '../../src/node/epilogue.ts';
@@ -21,6 +20,7 @@ import { startGuest } from '../../src/node/prologue.ts';
 import { type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
 import { runJob } from '../../src/node/run-job.ts';
+import { type NodeConfig, parseNodeConfig } from '../../src/node-file/read.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import { NO_LOG } from '../../src/util/log.ts';
 import { writeReady } from '../support/fake-guest.ts';

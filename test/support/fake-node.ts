@@ -14,13 +14,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type NodeConfig, parseNodeConfig } from '../../src/config/node.ts';
 import { sessionPaths } from '../../src/guest/session-file.ts';
 import type { DomainState, Hypervisor } from '../../src/hypervisor/port.ts';
 import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';
 import { type ReapOptions, type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
+import { type NodeConfig, parseNodeConfig } from '../../src/node-file/read.ts';
 import { findAccount } from '../../src/util/account.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import type { Log } from '../../src/util/log.ts';

@@ -4,8 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { EventEmitter } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import ssh2 from 'ssh2';
-import type { KeyType } from '../../src/config/node-config.ts';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
+import type { KeyType } from '../../src/node-file/config.ts';
 
 export interface TestServer {
   port: number;

@@ -1,7 +1,8 @@
 // The head of a batch script: what TORQUE reads (#PBS) and what the node reads (#VMBATCH).
-import { formatSize } from '../../config/units.ts';
-import { isImageName, parseRepositories, REPOSITORIES_RULE } from '../../config/values.ts';
+
 import { VmbatchError } from '../../util/errors.ts';
+import { formatSize } from '../../util/units.ts';
+import { isImageName, parseRepositories, REPOSITORIES_RULE } from '../../util/values.ts';
 import type { QueueConfiguration } from '../configuration/configuration.ts';
 import type { Grami } from '../grami.ts';
 import { type NodeRequest, parseNodeRequest } from '../node-request.ts';

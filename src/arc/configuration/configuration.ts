@@ -1,8 +1,8 @@
 // A-REX's preprocessed configuration (the file after --config): the options that we read, typed.
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { GUEST_OVERHEAD_BYTES } from '../../config/values.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
+import { GUEST_OVERHEAD_BYTES } from '../../util/values.ts';
 import { configVariables } from '../arc-shell.ts';
 import type { RuntimeVariables } from '../batch-script/runtime-environments.ts';
 import { type Option, parseBlocks, type Report, refuseOption } from '../ini.ts';

@@ -1,13 +1,14 @@
 // [custom:vmbatch], the only block of arc.conf that A-REX leaves to us: its options, as a table, for all queues and for one.
-import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from '../../config/units.ts';
+
+import { VmbatchError } from '../../util/errors.ts';
+import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from '../../util/units.ts';
 import {
   IMAGE_NAME_RULE,
   isImageName,
   nearestName,
   parseRepositories,
   REPOSITORIES_RULE,
-} from '../../config/values.ts';
-import { VmbatchError } from '../../util/errors.ts';
+} from '../../util/values.ts';
 import { type Block, type Option, type Report, refuseOption } from '../ini.ts';
 import { showBytes } from '../text.ts';
 

@@ -1,6 +1,5 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
-import { loadNodeConfig, type NodeConfig } from '../../config/node.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import type { Outcome } from '../../guest/session-file.ts';
 import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
@@ -9,6 +8,7 @@ import { momOfHook } from '../../node/mom.ts';
 import { readQueueList } from '../../node/queue-list.ts';
 import { type JobRecord, jobPaths } from '../../node/record.ts';
 import { leftRefusal } from '../../node/refusal-left.ts';
+import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
 import {
   type EpilogueArguments,
   parseEpilogueArguments,

@@ -1,7 +1,5 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { resolve } from 'node:path';
-import { loadNodeConfig, type NodeConfig } from '../../config/node.ts';
-import { BUILT_IN_DEFAULTS } from '../../config/node-config.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import { findRequestLine } from '../../guest/request.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
@@ -16,6 +14,8 @@ import { readNodeLines } from '../../node/node-lines.ts';
 import { foreignOwner } from '../../node/owner/state-owner.ts';
 import { type PrologueOptions, startGuest } from '../../node/prologue.ts';
 import { readQueueList, writeQueueList } from '../../node/queue-list.ts';
+import { BUILT_IN_DEFAULTS } from '../../node-file/config.ts';
+import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
 import {
   type HookArguments,
   parsePrologueArguments,

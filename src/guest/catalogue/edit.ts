@@ -1,7 +1,7 @@
 // Changes to the catalogue of images in the node file: whatever else stands in the file, comments too, stays as it is.
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { type Document, isMap, parseDocument, type YAMLMap } from 'yaml';
-import { parseNodeConfig } from '../../config/node.ts';
+import { parseNodeConfig } from '../../node-file/read.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { writeFileAtomic } from '../../util/files.ts';
 

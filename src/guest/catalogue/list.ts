@@ -1,6 +1,6 @@
 // The catalogue as an admin sees it.
 import { statSync } from 'node:fs';
-import type { ImageConfig, NodeConfig } from '../../config/node-config.ts';
+import type { ImageConfig, NodeConfig } from '../../node-file/config.ts';
 import { isUnchanged, readLayer } from '../layer/backing.ts';
 import { imageFiles } from './chain.ts';
 import { jobsOn } from './use.ts';

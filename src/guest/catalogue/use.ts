@@ -1,5 +1,5 @@
 // Which jobs of this node use an image: no such image may be removed.
-import type { ImageConfig } from '../../config/node-config.ts';
+import type { ImageConfig } from '../../node-file/config.ts';
 import { layerPaths } from '../layer/backing.ts';
 import { overlaysOf } from '../layer/prepare.ts';
 import { imageFiles } from './chain.ts';

@@ -1,5 +1,5 @@
 // Whether an image is what the node file says, byte for byte, with all that it stands on, and by its makers' signature.
-import type { ImageConfig, NodeConfig } from '../../config/node-config.ts';
+import type { ImageConfig, NodeConfig } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { checkTemplateImage } from '../overlay.ts';
 import { imageFiles } from './chain.ts';

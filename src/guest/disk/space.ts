@@ -3,8 +3,8 @@
 import { lstatSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatMebibytes, formatSize } from '../../config/units.ts';
 import { VmbatchError } from '../../util/errors.ts';
+import { formatMebibytes, formatSize } from '../../util/units.ts';
 
 /** What another job of this node may come to need. */
 export interface Reservation {

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import type { ImageConfig } from '../../config/node-config.ts';
+import type { ImageConfig } from '../../node-file/config.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { isAsItWas } from '../catalogue/chain.ts';
 

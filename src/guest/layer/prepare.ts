@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import type { ImageConfig } from '../../config/node-config.ts';
+import type { ImageConfig } from '../../node-file/config.ts';
 import { errnoOf } from '../../util/errors.ts';
 import { makeDirectory, writeFileAtomic } from '../../util/files.ts';
 import { randomToken } from '../../util/random-token.ts';

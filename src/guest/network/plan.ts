@@ -1,9 +1,9 @@
 // What follows from the node's network and a job's leases: the interface in the domain, the addresses in the context, and how
 // the node reaches the guest.
 import { isIPv4, isIPv6 } from 'node:net';
-import type { NetworkConfig, PoolEntry } from '../../config/node-config.ts';
 import type { GuestNetwork } from '../../context/guest-context.ts';
 import type { DomainNetwork } from '../../hypervisor/domain-xml.ts';
+import type { NetworkConfig, PoolEntry } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 
 /** What a job has leased. */

@@ -1,6 +1,6 @@
 // Static addresses: a pool of them in the node file, each leased by one guest at a time.
 import { createHash } from 'node:crypto';
-import type { PoolEntry } from '../../config/node-config.ts';
+import type { PoolEntry } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { readLease, releaseLease, takeLease } from './lease.ts';
 

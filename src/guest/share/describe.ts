@@ -1,5 +1,5 @@
 // A share in words, for messages.
-import type { MountConfig } from '../../config/node-config.ts';
+import type { MountConfig } from '../../node-file/config.ts';
 
 /** `/shared (10.0.2.2:/share)` */
 export function describeShare(mount: MountConfig): string {

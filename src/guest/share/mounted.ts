@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MountConfig, NodeConfig } from '../../config/node-config.ts';
+import type { MountConfig, NodeConfig } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { ownAddresses } from '../../util/own-addresses.ts';
 

@@ -1,8 +1,8 @@
 // The node's shares as a guest sees them: what it mounts, and what the hypervisor passes in for that.
 import { isIP } from 'node:net';
-import type { MountConfig, NodeConfig } from '../../config/node-config.ts';
 import type { GuestContext } from '../../context/guest-context.ts';
 import type { DomainDescription } from '../../hypervisor/domain-xml.ts';
+import type { MountConfig, NodeConfig } from '../../node-file/config.ts';
 
 /** What the guest mounts, at the same places as on the node. The options that `mount.nfs` would work out are spelled out: a
  * small guest may have no such helper. */

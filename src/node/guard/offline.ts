@@ -1,6 +1,6 @@
 // Taking the node out of service and back, in TORQUE's eyes: pbsnodes, with a note that says why.
 import { hostname } from 'node:os';
-import type { NodeConfig } from '../../config/node-config.ts';
+import type { NodeConfig } from '../../node-file/config.ts';
 import { commandPath } from '../../torque/commands.ts';
 import { torqueOnNode } from '../../torque/node-commands.ts';
 import { printable } from '../../util/log.ts';

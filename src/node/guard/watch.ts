@@ -1,5 +1,5 @@
 // What hooks tell the guard: that a guest started, or that the node could not start one.
-import type { NodeConfig } from '../../config/node-config.ts';
+import type { NodeConfig } from '../../node-file/config.ts';
 import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';

@@ -2,10 +2,10 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NodeConfig } from '../../config/node-config.ts';
 import { renderDomainXml } from '../../hypervisor/domain-xml.ts';
 import { findGuestProcess, processRuns } from '../../hypervisor/guest-process.ts';
 import type { DomainType } from '../../hypervisor/port.ts';
+import type { NodeConfig } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { removeFile, writeFileAtomic } from '../../util/files.ts';
 import { openSiteTemplate, type SiteTemplate } from '../../util/site-template.ts';

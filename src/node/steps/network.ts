@@ -1,9 +1,10 @@
 // The step of the guest's addresses: a loopback port, a MAC address, an entry of the pool; whatever its network asks for.
-import type { PoolEntry } from '../../config/node-config.ts';
+
 import { sendDhcpRelease } from '../../guest/network/dhcp-release.ts';
 import { leaseMac, macAddress, releaseMac } from '../../guest/network/mac.ts';
 import { leasePoolEntry, releasePoolEntry } from '../../guest/network/pool.ts';
 import { leasePort, releasePort } from '../../guest/network/port-lease.ts';
+import type { PoolEntry } from '../../node-file/config.ts';
 import { makeDirectory } from '../../util/files.ts';
 import { type JobRecord, leaseDirectory, writeRecord } from '../record.ts';
 import type { StartingJob, Step } from './step.ts';

@@ -1,6 +1,6 @@
 // What a step of a guest's start is: something acquired, and its undo. An undo works from the record alone, may be run twice,
 // and leaves alone what is not the job's.
-import type { NodeConfig } from '../../config/node.ts';
+
 import type { KeyPair } from '../../context/keys.ts';
 import type { KnownFilters } from '../../guest/network/plan.ts';
 import type { Heartbeat, LifeWatch } from '../../guest/peer-life.ts';
@@ -8,6 +8,7 @@ import type { Call } from '../../guest/peers.ts';
 import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
 import type { DomainType, GuestProcess, Hypervisor } from '../../hypervisor/port.ts';
+import type { NodeConfig } from '../../node-file/read.ts';
 import type { Account } from '../../util/account.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';

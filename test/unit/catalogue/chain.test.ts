@@ -15,7 +15,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { main } from '../../../src/commands/image.ts';
-import { loadNodeConfig } from '../../../src/config/node.ts';
 import { imageFiles, stateOf } from '../../../src/guest/catalogue/chain.ts';
 import { rememberedSha256 } from '../../../src/guest/catalogue/hashes.ts';
 import { listImages } from '../../../src/guest/catalogue/list.ts';
@@ -23,6 +22,7 @@ import { knownHashes, mustBeGood, verifyImage } from '../../../src/guest/catalog
 import { resolveBacking } from '../../../src/guest/layer/backing.ts';
 import { checkNode } from '../../../src/node/check-node.ts';
 import { verifyInTime } from '../../../src/node/image-hashes.ts';
+import { loadNodeConfig } from '../../../src/node-file/read.ts';
 import { run } from '../../../src/util/run.ts';
 
 let folder: string;

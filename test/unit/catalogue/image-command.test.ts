@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { main } from '../../../src/commands/image.ts';
-import { loadNodeConfig } from '../../../src/config/node.ts';
+import { loadNodeConfig } from '../../../src/node-file/read.ts';
 import { DEBIAN_SYSTEMD, makeFileSystem, writeTree } from '../layer/disks.ts';
 
 let folder: string;

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
-import { KEY_TYPES } from '../../../src/config/node-config.ts';
 import { encodeKeyPair, generateKeyPair, publicPoint } from '../../../src/context/keys.ts';
 import { connect, outputOf } from '../../../src/guest/connection.ts';
+import { KEY_TYPES } from '../../../src/node-file/config.ts';
 import { startSshServer } from '../../support/ssh-server.ts';
 
 describe('generateKeyPair', () => {

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { type GuestRequest, parseGuestRequest, resolveGuestRequest } from '../../../src/guest/request.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 import { VmbatchError } from '../../../src/util/errors.ts';
 
 const MiB = 1024 ** 2;

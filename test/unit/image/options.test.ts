@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { demoDirectory } from '../../../src/commands/image.ts';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { demoImageEntry } from '../../../src/guest/image/node-entry.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 
 it('the demo image goes where --out says, else below VMBATCH_CACHE, else below /var/cache', () => {
   expect(demoDirectory('here', { VMBATCH_CACHE: '/scratch' })).toBe('here');

@@ -14,7 +14,6 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { readLayer, resolveBacking } from '../../../src/guest/layer/backing.ts';
 import {
   loadServiceFiles,
@@ -23,6 +22,7 @@ import {
   pruneLayers,
 } from '../../../src/guest/layer/prepare.ts';
 import { createOverlay } from '../../../src/guest/overlay.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 import { run } from '../../../src/util/run.ts';
 import { bundleProgram, runAtOnce, WAIT_FOR_START } from '../../support/bundled.ts';
 import {
@@ -305,7 +305,7 @@ describe('image prepare', () => {
     const bundle = join(folder, 'prepare.cjs');
     bundleProgram(
       `${WAIT_FOR_START}
-      import { parseNodeConfig } from './src/config/node.ts';
+      import { parseNodeConfig } from './src/node-file/read.ts';
       import { loadServiceFiles, prepareImage } from './src/guest/layer/prepare.ts';
       import { run } from './src/util/run.ts';
       const [state, node] = process.argv.slice(2);

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { dhcpReleaseMessage, sendDhcpRelease } from '../../../src/guest/network/dhcp-release.ts';
 import { discoverAddress } from '../../../src/guest/network/discover.ts';
 import { checkReportedAddress, hostnameOf, planNetwork } from '../../../src/guest/network/plan.ts';
 import type { AddressSource, GuestAddress } from '../../../src/hypervisor/port.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 
 const MAC = '52:54:01:02:03:04';
 const network = (text: string) =>

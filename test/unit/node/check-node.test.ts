@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { checkNode, NODE_CHECKS } from '../../../src/node/check-node.ts';
 import { installHooks } from '../../../src/node/hooks.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 import type { CheckResult } from '../../../src/util/check.ts';
 import { type Run, type RunResult, run } from '../../../src/util/run.ts';
 

@@ -3,8 +3,8 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { reachRow } from '../../../src/node/check-reach.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 import { type Run, run } from '../../../src/util/run.ts';
 
 let folder: string;

@@ -1,9 +1,9 @@
 // What is different on Xen: the console of para-virtualised guests, and filters, of which libvirt has none there.
 import { describe, expect, it } from 'vitest';
-import { parseNodeConfig } from '../../../src/config/node.ts';
 import { networkRow } from '../../../src/node/check-network.ts';
 import { lookUpFacts } from '../../../src/node/facts.ts';
 import { consoleTerminal, keepXenConsole } from '../../../src/node/steps/xen-console.ts';
+import { parseNodeConfig } from '../../../src/node-file/read.ts';
 
 const XML = `<domain type='xen' id='3'>
   <devices>

@@ -1,7 +1,7 @@
 // An empty mount point is told from a share, by what the node says of itself.
 import { describe, expect, it } from 'vitest';
-import type { MountConfig } from '../../../src/config/node-config.ts';
 import { checkMounted, type MountSources } from '../../../src/guest/share/mounted.ts';
+import type { MountConfig } from '../../../src/node-file/config.ts';
 
 const ROOT = '22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw';
 const mounted = (path: string, type: string) =>

@@ -1,8 +1,8 @@
 // What is wrong in a node file, in the admin's terms: zod's issues and the cross-checks, each with key and remedy.
 import type * as z from 'zod';
-import { allowedKeys } from './node-schema.ts';
-import { isAbsolutePath } from './node-values.ts';
-import { describeFound, IMAGE_NAME_RULE, isImageName, nearestName } from './values.ts';
+import { describeFound, IMAGE_NAME_RULE, isImageName, nearestName } from '../util/values.ts';
+import { allowedKeys } from './schema.ts';
+import { isAbsolutePath } from './values.ts';
 
 export interface NodeFileProblem {
   path: readonly PropertyKey[];

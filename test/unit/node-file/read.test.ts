@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseDocument } from 'yaml';
-import { BUILT_IN_DEFAULTS, loadNodeConfig, parseNodeConfig } from '../../../src/config/node.ts';
-import { allowedKeys } from '../../../src/config/node-schema.ts';
+import { BUILT_IN_DEFAULTS, loadNodeConfig, parseNodeConfig } from '../../../src/node-file/read.ts';
+import { allowedKeys } from '../../../src/node-file/schema.ts';
 import { formatError, VmbatchError } from '../../../src/util/errors.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');

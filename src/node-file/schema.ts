@@ -1,5 +1,6 @@
 // The schema of the node file: which keys there are, what each may hold, and what is assumed without it.
 import * as z from 'zod';
+import { formatSize } from '../util/units.ts';
 import {
   BUILT_IN_DEFAULTS,
   CONTEXTUALISATIONS,
@@ -9,8 +10,8 @@ import {
   type ImageConfig,
   KEY_TYPES,
   type NodeConfig,
-} from './node-config.ts';
-import { mountSchema, networkSchema, toMountConfig, toNetworkConfig } from './node-network-schema.ts';
+} from './config.ts';
+import { mountSchema, networkSchema, toMountConfig, toNetworkConfig } from './network-schema.ts';
 import {
   absolutePath,
   duration,
@@ -30,8 +31,7 @@ import {
   text,
   wholeNumber,
   word,
-} from './node-values.ts';
-import { formatSize } from './units.ts';
+} from './values.ts';
 
 const MAX_VCPUS = 512;
 const LEAST_MEMORY = 64 * 1024 ** 2;

@@ -1,8 +1,8 @@
 // Sizes, durations, and how error messages show foreign values.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatDuration, formatSize, parseDuration, parseSize } from '../../../src/config/units.ts';
-import { describeFound, isImageName, nearestName } from '../../../src/config/values.ts';
+import { formatDuration, formatSize, parseDuration, parseSize } from '../../../src/util/units.ts';
+import { describeFound, isImageName, nearestName } from '../../../src/util/values.ts';
 
 describe('parseSize and parseDuration', () => {
   it.each([

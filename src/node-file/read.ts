@@ -15,13 +15,13 @@ import { errnoOf, VmbatchError } from '../util/errors.ts';
 import { readForeignFile } from '../util/files.ts';
 import { commandLine } from '../util/quote.ts';
 import { writableByOthers } from '../util/trusted-file.ts';
-import type { NodeConfig } from './node-config.ts';
-import { directoryProblems } from './node-directories.ts';
-import { crossCheck, type NodeFileProblem, showPath, translateIssue } from './node-problems.ts';
-import { checkSchema } from './node-schema.ts';
+import type { NodeConfig } from './config.ts';
+import { directoryProblems } from './directories.ts';
+import { crossCheck, type NodeFileProblem, showPath, translateIssue } from './problems.ts';
+import { checkSchema } from './schema.ts';
 
-export type { NodeConfig } from './node-config.ts';
-export { BUILT_IN_DEFAULTS } from './node-config.ts';
+export type { NodeConfig } from './config.ts';
+export { BUILT_IN_DEFAULTS } from './config.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;
 const HINT = 'correct the file; share/examples/node.yaml shows every key';

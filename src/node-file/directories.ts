@@ -1,7 +1,8 @@
 // What the directories of the node file may not be, and which of them may not lie in which.
-import type { NodeConfig } from './node-config.ts';
-import type { NodeFileProblem } from './node-problems.ts';
-import { describeFound } from './values.ts';
+
+import { describeFound } from '../util/values.ts';
+import type { NodeConfig } from './config.ts';
+import type { NodeFileProblem } from './problems.ts';
 
 /** Where there are no files of anybody's. */
 const OF_THE_KERNEL = ['/proc', '/sys', '/dev'];

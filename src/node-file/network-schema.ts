@@ -1,6 +1,6 @@
 // The parts of the node file about what lies outside a guest: its network and the file systems it mounts.
 import * as z from 'zod';
-import { BUILT_IN_DEFAULTS, type MountConfig, type NetworkConfig } from './node-config.ts';
+import { BUILT_IN_DEFAULTS, type MountConfig, type NetworkConfig } from './config.ts';
 import {
   absolutePath,
   guestPath,
@@ -15,7 +15,7 @@ import {
   text,
   wholeNumber,
   word,
-} from './node-values.ts';
+} from './values.ts';
 
 /** Refuses a key that is there without what gives it a meaning, or missing where it is needed; zod calls the caller once all
  * values are well-formed. */

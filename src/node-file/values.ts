@@ -1,8 +1,15 @@
 // The kinds of values in the node file: each checks one value and says what is allowed.
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import * as z from 'zod';
-import { DURATION_RULE, formatDuration, formatSize, parseDuration, parseSize, SIZE_RULE } from './units.ts';
-import { parseRepositories } from './values.ts';
+import {
+  DURATION_RULE,
+  formatDuration,
+  formatSize,
+  parseDuration,
+  parseSize,
+  SIZE_RULE,
+} from '../util/units.ts';
+import { parseRepositories } from '../util/values.ts';
 
 /** Says what a value must be. The node file's problem list adds where it is and what was found. */
 class Refusal {
