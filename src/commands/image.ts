@@ -2,14 +2,14 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { imageFiles } from '../guest/catalogue/chain.ts';
-import { editNodeFile, type ImageEntry, withImage, withoutImage } from '../guest/catalogue/edit.ts';
-import { lookAtSha256 } from '../guest/catalogue/hashes.ts';
-import { asTable, listImages } from '../guest/catalogue/list.ts';
-import { imagesOn, jobsOn } from '../guest/catalogue/use.ts';
-import { verifyImage } from '../guest/catalogue/verify.ts';
-import { layerPaths, readLayer } from '../guest/layer/backing.ts';
-import { loadServiceFiles, type PrepareMethod, prepareImage } from '../guest/layer/prepare.ts';
+import { editNodeFile, type ImageEntry, withImage, withoutImage } from '../image/catalogue/edit.ts';
+import { asTable, listImages } from '../image/catalogue/list.ts';
+import { imagesOn, jobsOn } from '../image/catalogue/use.ts';
+import { verifyImage } from '../image/catalogue/verify.ts';
+import { imageFiles } from '../image/chain.ts';
+import { lookAtSha256 } from '../image/hashes.ts';
+import { layerPaths, readLayer } from '../image/layer/backing.ts';
+import { loadServiceFiles, type PrepareMethod, prepareImage } from '../image/layer/prepare.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { foreignOwner, mustBeOwn } from '../node/owner/state-owner.ts';
 import { prepareState } from '../node/record.ts';
@@ -312,8 +312,8 @@ export function demoDirectory(out: string | undefined, environment: NodeJS.Proce
 }
 
 async function buildDemo(options: { out?: string; force?: boolean; print?: boolean }): Promise<void> {
-  const { buildDemoImage } = await import('../guest/image/build.ts');
-  const { demoImageEntry } = await import('../guest/image/node-entry.ts');
+  const { buildDemoImage } = await import('../image/demo/build.ts');
+  const { demoImageEntry } = await import('../image/demo/node-entry.ts');
   const directory = demoDirectory(options.out, process.env);
   const started = performance.now();
   const result = await buildDemoImage({ directory, force: options.force ?? false, run, progress: say });

@@ -1,12 +1,12 @@
 // `vmbatch check node`: the table of what a worker node needs before a job depends on it.
 import { accessSync, constants, statfsSync, statSync } from 'node:fs';
-import { imageFiles } from '../guest/catalogue/chain.ts';
-import { knownHashes } from '../guest/catalogue/verify.ts';
-import { resolveBacking } from '../guest/layer/backing.ts';
-import { checkBootFiles, checkTemplateImage, checkWithQemu } from '../guest/overlay.ts';
+import { checkBootFiles, checkTemplateImage, checkWithQemu } from '../guest/disk/overlay.ts';
 import { clockProblem } from '../guest/share/clock.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
 import { checkMounted } from '../guest/share/mounted.ts';
+import { knownHashes } from '../image/catalogue/verify.ts';
+import { imageFiles } from '../image/chain.ts';
+import { resolveBacking } from '../image/layer/backing.ts';
 import type { ImageConfig } from '../node-file/config.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import {

@@ -1,6 +1,6 @@
 // The row of `check node` about what QEMU must be able to reach, looked at as the account that libvirt runs it as.
 import { dirname } from 'node:path';
-import { imageFiles } from '../guest/catalogue/chain.ts';
+import { imageFiles } from '../image/chain.ts';
 import type { NodeConfig } from '../node-file/read.ts';
 import { type Check, type Finding, failed, ok, skipped } from '../util/check.ts';
 import type { Run } from '../util/run.ts';

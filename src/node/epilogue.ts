@@ -2,7 +2,7 @@
 // while the prologue still runs, twice, or when nothing was made.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Outcome, readOutcome, sessionPaths } from '../guest/session-file.ts';
+import { type Outcome, readOutcome, sessionPaths } from '../guest/session/session-file.ts';
 import { findProcess, processRuns } from '../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../hypervisor/port.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';

@@ -1,7 +1,7 @@
 // One line for each guest that was: what it was for, how long everything took, how it ended. JSON lines.
 import { closeSync, constants, fstatSync, openSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Outcome } from '../guest/session-file.ts';
+import type { Outcome } from '../guest/session/session-file.ts';
 import type { Fault } from '../util/errors.ts';
 import { writeAll } from '../util/files.ts';
 import type { JobRecord } from './record.ts';

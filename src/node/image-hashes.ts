@@ -12,7 +12,7 @@ export async function verifyInTime(
   remainingMs: () => number,
 ): Promise<void> {
   if (image.sha256 === undefined && image.backing === undefined) return;
-  const { knownHashes, mustBeGood } = await import('../guest/catalogue/verify.ts');
+  const { knownHashes, mustBeGood } = await import('../image/catalogue/verify.ts');
   if (knownHashes(state, image) === 'good') return;
   log.write(
     'info',

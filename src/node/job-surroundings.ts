@@ -1,7 +1,7 @@
 // What the mom gave the job besides its script: its environment and its limits. They are read from the shim's process,
 // which keeps them away from our own.
 import { readFileSync } from 'node:fs';
-import { type Limit, parseLimits } from '../guest/limits.ts';
+import { type Limit, parseLimits } from '../guest/session/limits.ts';
 
 /** Names that speak of this process or of the node, not of the job in its guest. */
 const NOT_THE_JOBS = new Set([

@@ -7,7 +7,7 @@ import { hostname } from 'node:os';
 import { answerCall, UNCALLED } from '../guest/peer-answers.ts';
 import { startHeartbeat } from '../guest/peer-life.ts';
 import { peerJobId, peersDirectory, preparePeers, waitForCall } from '../guest/peers.ts';
-import { checkReadyDirectory } from '../guest/ready.ts';
+import { checkReadyDirectory } from '../guest/ready/ready.ts';
 import { describeShare } from '../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../guest/share/guard.ts';
 import { checkMounted } from '../guest/share/mounted.ts';

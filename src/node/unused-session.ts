@@ -1,5 +1,5 @@
 // A guest that was ready, and a job that ran elsewhere: on the node itself, or not at all.
-import type { Outcome } from '../guest/session-file.ts';
+import type { Outcome } from '../guest/session/session-file.ts';
 import type { EpilogueArguments } from '../torque/hook-arguments.ts';
 import type { JobRecord } from './record.ts';
 

@@ -8,9 +8,9 @@ import { type ContextSite, contextFiles } from '../../src/context/disk-files.ts'
 import type { GuestContext } from '../../src/context/guest-context.ts';
 import { buildIso } from '../../src/context/iso9660.ts';
 import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
-import type { BuildResult } from '../../src/guest/image/build.ts';
-import { type ReadyReport, waitForReadyFile } from '../../src/guest/ready.ts';
+import { type ReadyReport, waitForReadyFile } from '../../src/guest/ready/ready.ts';
 import { openShareGuard } from '../../src/guest/share/guard.ts';
+import type { BuildResult } from '../../src/image/demo/build.ts';
 import { run } from '../../src/util/run.ts';
 
 export interface BootRequest {

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sessionPaths } from '../../src/guest/session-file.ts';
+import { sessionPaths } from '../../src/guest/session/session-file.ts';
 import type { DomainState, Hypervisor } from '../../src/hypervisor/port.ts';
 import { type EpilogueOptions, endGuest } from '../../src/node/epilogue.ts';
 import { startGuest } from '../../src/node/prologue.ts';

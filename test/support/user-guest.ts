@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loginOf } from '../../src/context/guest-context.ts';
 import { generateKeyPair } from '../../src/context/keys.ts';
-import type { ConnectionOptions } from '../../src/guest/connection.ts';
+import type { ConnectionOptions } from '../../src/guest/session/connection.ts';
 import { resourcePath } from '../../src/util/resources.ts';
 
 export interface UserGuest {

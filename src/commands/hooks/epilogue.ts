@@ -1,7 +1,7 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
-import type { Outcome } from '../../guest/session-file.ts';
+import type { Outcome } from '../../guest/session/session-file.ts';
 import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
 import { endGuest } from '../../node/epilogue.ts';
 import { momOfHook } from '../../node/mom.ts';

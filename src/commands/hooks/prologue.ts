@@ -1,7 +1,7 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { resolve } from 'node:path';
+import { findRequestLine } from '../../guest/grant.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
-import { findRequestLine } from '../../guest/request.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
 import { openCountedLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
 import { lookUpFacts } from '../../node/facts.ts';

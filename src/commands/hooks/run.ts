@@ -1,6 +1,6 @@
 // vmbatch run --state DIR --for PID SHELL: what the job starter starts, as the job's user
 import { readFileSync } from 'node:fs';
-import { JOB_SIGNALS } from '../../guest/remote-programs.ts';
+import { JOB_SIGNALS } from '../../guest/session/remote-programs.ts';
 import { readEnvironment, readLimits } from '../../node/job-surroundings.ts';
 import { runJob } from '../../node/run-job.ts';
 import { checkJobId } from '../../torque/hook-arguments.ts';

@@ -2,7 +2,7 @@
 // admin's own.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readSession, type Session, sessionPaths } from '../../guest/session-file.ts';
+import { readSession, type Session, sessionPaths } from '../../guest/session/session-file.ts';
 import { VmbatchError } from '../../util/errors.ts';
 
 /** Arguments for `ssh`. Pure.

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Lease, listLeases, releaseLease } from '../../guest/network/lease.ts';
-import { removeSession, sessionPaths } from '../../guest/session-file.ts';
+import { removeSession, sessionPaths } from '../../guest/session/session-file.ts';
 import { domainOf, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { namesIn } from '../../util/files.ts';

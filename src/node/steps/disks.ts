@@ -1,9 +1,9 @@
 // The steps of the guest's disks: the overlay on its image, the job's scratch disk, the cache disk that outlives it.
 import { chmodSync } from 'node:fs';
 import { leaseCacheDisk, releaseCacheDisk } from '../../guest/disk/cache.ts';
+import { createOverlay } from '../../guest/disk/overlay.ts';
 import { createSparseFile } from '../../guest/disk/scratch.ts';
-import { resolveBacking } from '../../guest/layer/backing.ts';
-import { createOverlay } from '../../guest/overlay.ts';
+import { resolveBacking } from '../../image/layer/backing.ts';
 import { removeFile } from '../../util/files.ts';
 import { leaseDirectory, writeRecord } from '../record.ts';
 import type { Step } from './step.ts';

@@ -12,8 +12,8 @@ import {
   type WaitOptions,
   waitForReadyFile,
   waitForReport,
-} from '../../guest/ready.ts';
-import { removeSession, sessionPaths, writeSession } from '../../guest/session-file.ts';
+} from '../../guest/ready/ready.ts';
+import { removeSession, sessionPaths, writeSession } from '../../guest/session/session-file.ts';
 import { clockProblem } from '../../guest/share/clock.ts';
 import { describeShare } from '../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
@@ -140,7 +140,7 @@ async function waitForWord(job: StartingJob, over: AbortSignal): Promise<ReadyRe
       job.guard,
       options,
     );
-  const { askByAgent, askBySsh } = await import('../../guest/ready-channels.ts');
+  const { askByAgent, askBySsh } = await import('../../guest/ready/channels.ts');
   if (config.readyChannel === 'agent') {
     const look = () => askByAgent(hypervisor, record.domain, expected);
     return waitForReport(

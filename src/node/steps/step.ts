@@ -2,10 +2,10 @@
 // and leaves alone what is not the job's.
 
 import type { KeyPair } from '../../context/keys.ts';
+import type { ResolvedGuestRequest } from '../../guest/grant.ts';
 import type { KnownFilters } from '../../guest/network/plan.ts';
 import type { Heartbeat, LifeWatch } from '../../guest/peer-life.ts';
 import type { Call } from '../../guest/peers.ts';
-import type { ResolvedGuestRequest } from '../../guest/request.ts';
 import type { ShareGuard } from '../../guest/share/guard.ts';
 import type { DomainType, GuestProcess, Hypervisor } from '../../hypervisor/port.ts';
 import type { NodeConfig } from '../../node-file/read.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
 import { encodeKeyPair, generateKeyPair, publicPoint } from '../../../src/context/keys.ts';
-import { connect, outputOf } from '../../../src/guest/connection.ts';
+import { connect, outputOf } from '../../../src/guest/session/connection.ts';
 import { KEY_TYPES } from '../../../src/node-file/config.ts';
 import { startSshServer } from '../../support/ssh-server.ts';
 

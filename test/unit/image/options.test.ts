@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { demoDirectory } from '../../../src/commands/image.ts';
-import { demoImageEntry } from '../../../src/guest/image/node-entry.ts';
+import { demoImageEntry } from '../../../src/image/demo/node-entry.ts';
 import { parseNodeConfig } from '../../../src/node-file/read.ts';
 
 it('the demo image goes where --out says, else below VMBATCH_CACHE, else below /var/cache', () => {

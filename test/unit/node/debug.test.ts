@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../../src/context/keys.ts';
-import { sessionPaths } from '../../../src/guest/session-file.ts';
+import { sessionPaths } from '../../../src/guest/session/session-file.ts';
 import { eachProcess, startTicksOf } from '../../../src/hypervisor/guest-process.ts';
 import { lastWords } from '../../../src/node/console.ts';
 import { keepConsole, keptConsolePath } from '../../../src/node/debug/consoles.ts';

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { sessionPaths } from '../../../src/guest/session-file.ts';
+import { sessionPaths } from '../../../src/guest/session/session-file.ts';
 import { jobPaths, readRecord } from '../../../src/node/record.ts';
 import { runJob } from '../../../src/node/run-job.ts';
 import { NOBODY } from '../../support/fake-hooks.ts';

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findRequestLine } from '../../../src/guest/request.ts';
+import { findRequestLine } from '../../../src/guest/grant.ts';
 import { installHooks, uninstallHooks } from '../../../src/node/hooks.ts';
 import { renderShim } from '../../../src/node/shim.ts';
 import { parseNodeConfig } from '../../../src/node-file/read.ts';

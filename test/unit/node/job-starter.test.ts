@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readOutcome, sessionPaths, writeSession } from '../../../src/guest/session-file.ts';
+import { readOutcome, sessionPaths, writeSession } from '../../../src/guest/session/session-file.ts';
 import { renderShim } from '../../../src/node/shim.ts';
 import { resourcePath } from '../../../src/util/resources.ts';
 import { startUserGuest, type UserGuest } from '../../support/user-guest.ts';

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Outcome } from '../../../src/guest/session-file.ts';
-import { sessionPaths } from '../../../src/guest/session-file.ts';
+import type { Outcome } from '../../../src/guest/session/session-file.ts';
+import { sessionPaths } from '../../../src/guest/session/session-file.ts';
 import { readGuard } from '../../../src/node/guard/state.ts';
 import { noteFault, noteSuccess } from '../../../src/node/guard/watch.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../support/fake-node.ts';

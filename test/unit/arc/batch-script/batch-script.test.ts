@@ -8,7 +8,7 @@ import { buildBatchScript } from '../../../../src/arc/batch-script/batch-script.
 import { diagExitCode, diagValue } from '../../../../src/arc/diag.ts';
 import { type Grami, loadGrami } from '../../../../src/arc/grami.ts';
 import { decodeBytes, encodeBytes } from '../../../../src/arc/text.ts';
-import { launchProgram } from '../../../../src/guest/remote-programs.ts';
+import { launchProgram } from '../../../../src/guest/session/remote-programs.ts';
 import { readIfThere } from '../../../support/files.ts';
 import { configure, ScriptBench, SHELLS } from './bench.ts';
 
