@@ -35,7 +35,7 @@ export async function main(argv: string[]): Promise<number> {
   const version = typeof VMBATCH_VERSION === 'string' ? VMBATCH_VERSION : 'development';
   const results =
     what === 'node'
-      ? await (await import('../node/check-node.ts')).checkNode({
+      ? await (await import('../node/check/check-node.ts')).checkNode({
           configFile: file,
           momDirectory,
           vmbatch: process.argv[1] ?? 'vmbatch',

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import { keptConsolePath } from '../node/debug/consoles.ts';
-import { followConsole } from '../node/debug/follow.ts';
+import { followConsole } from '../node/console/follow.ts';
+import { keptConsolePath } from '../node/console/saved.ts';
 import { findJob } from '../node/debug/job.ts';
 import { DEFAULT_NODE_FILE, stateOf } from '../node/environment.ts';
 import { jobPaths } from '../node/record.ts';

@@ -2,8 +2,8 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { buildIso, type IsoFile } from '../context/iso9660.ts';
+import { previewGuest } from '../node/check/preview.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { previewGuest } from '../node/preview.ts';
 import { writeFileAtomic } from '../util/files.ts';
 
 interface Options {

@@ -1,7 +1,7 @@
 // vmbatch domain show: the libvirt domain that a batch script would get on this node
 import { Command } from 'commander';
+import { previewGuest } from '../node/check/preview.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { previewGuest } from '../node/preview.ts';
 
 interface Options {
   script: string;

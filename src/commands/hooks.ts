@@ -3,9 +3,7 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { FILTER6 } from '../guest/network/plan.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { installHooks, uninstallHooks } from '../node/hooks.ts';
-import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
-import { findMom } from '../node/mom.ts';
+import { installHooks, uninstallHooks } from '../node/hooks/install.ts';
 import {
   missingLines,
   planLines,
@@ -13,7 +11,9 @@ import {
   type WantedLines,
   wantedAlarm,
   writeMomLines,
-} from '../node/mom-lines.ts';
+} from '../node/hooks/mom-lines.ts';
+import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
+import { findMom } from '../node/mom.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { readMomConfig } from '../torque/mom-config.ts';
 import { toVmbatchError } from '../util/errors.ts';

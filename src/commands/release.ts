@@ -1,8 +1,8 @@
 // vmbatch release JOBID...|--expired|--all: removes guests that were kept of failed jobs
 import { Command } from 'commander';
 import { findJob } from '../node/debug/job.ts';
-import { releaseKept } from '../node/debug/kept.ts';
 import { DEFAULT_NODE_FILE, openHypervisor, openNodeLog, stateOf } from '../node/environment.ts';
+import { releaseKept } from '../node/life/kept.ts';
 import { FAULT_OUTCOMES } from '../util/errors.ts';
 import { NO_LOG } from '../util/log.ts';
 

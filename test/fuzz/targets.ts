@@ -20,9 +20,9 @@ import { parseCpus } from '../../src/hypervisor/cpus.ts';
 import { openVirsh } from '../../src/hypervisor/virsh.ts';
 import { withImage, withoutImage } from '../../src/image/catalogue/edit.ts';
 import { verifySignature } from '../../src/image/catalogue/signature.ts';
+import { listTickets } from '../../src/node/admission/turn.ts';
 import { readGuard } from '../../src/node/guard/state.ts';
 import { jobPaths, prepareState, readRecord } from '../../src/node/record.ts';
-import { listTickets } from '../../src/node/turn.ts';
 import { parseNodeConfig } from '../../src/node-file/read.ts';
 import {
   parseEpilogueArguments,

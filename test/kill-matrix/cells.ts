@@ -1,6 +1,7 @@
 // The cells of the kill matrix, made from the table of steps: a new step is in it without anybody remembering.
+
+import { STEPS } from '../../src/node/life/steps/table.ts';
 import type { StepName } from '../../src/node/record.ts';
-import { STEPS } from '../../src/node/steps/table.ts';
 
 export const ACTORS = ['prologue', 'starter', 'epilogue', 'reaper'] as const;
 type Actor = (typeof ACTORS)[number];

@@ -3,7 +3,7 @@
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { STEPS } from '../../src/node/steps/table.ts';
+import { STEPS } from '../../src/node/life/steps/table.ts';
 import type { Phase } from './cells.ts';
 
 interface Target {

@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import type { Outcome } from '../../guest/session/session-file.ts';
 import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
-import { endGuest } from '../../node/epilogue.ts';
+import { readQueueList } from '../../node/hooks/queue-list.ts';
+import { leftRefusal } from '../../node/hooks/refusal-left.ts';
+import { endGuest } from '../../node/life/end.ts';
 import { momOfHook } from '../../node/mom.ts';
-import { readQueueList } from '../../node/queue-list.ts';
 import { type JobRecord, jobPaths } from '../../node/record.ts';
-import { leftRefusal } from '../../node/refusal-left.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
 import {
   type EpilogueArguments,
@@ -81,7 +81,7 @@ export async function main(argv: string[]): Promise<number> {
     throw error;
   } finally {
     if (refusal !== undefined) {
-      const { deliverRefusal } = await import('../../node/refusal-delivery.ts');
+      const { deliverRefusal } = await import('../../node/hooks/refusal-delivery.ts');
       await deliverRefusal(hook, refusal, log);
     }
     await log.close();
@@ -137,7 +137,7 @@ async function lookAtStarter(
   const mom = momOfHook(script);
   if (mom === undefined) return undefined;
   const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
-    import('../../node/job-starter.ts'),
+    import('../../node/hooks/job-starter.ts'),
     import('../../torque/mom-config.ts'),
     import('../../util/account.ts'),
   ]);

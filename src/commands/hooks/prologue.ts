@@ -4,16 +4,16 @@ import { findRequestLine } from '../../guest/grant.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
 import { openCountedLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
-import { lookUpFacts } from '../../node/facts.ts';
-import { prologueExitOf, reportFailedStart, type StartAttempt } from '../../node/failed-start.ts';
 import { noteSuccess } from '../../node/guard/watch.ts';
+import { prologueExitOf, reportFailedStart, type StartAttempt } from '../../node/hooks/failed-start.ts';
+import { mustStartJobs } from '../../node/hooks/job-starter.ts';
+import { readNodeLines } from '../../node/hooks/node-lines.ts';
+import { readQueueList, writeQueueList } from '../../node/hooks/queue-list.ts';
 import { noteInstalled } from '../../node/installed.ts';
-import { mustStartJobs } from '../../node/job-starter.ts';
+import { type PrologueOptions, startGuest } from '../../node/life/start.ts';
 import { momOfHook } from '../../node/mom.ts';
-import { readNodeLines } from '../../node/node-lines.ts';
 import { foreignOwner } from '../../node/owner/state-owner.ts';
-import { type PrologueOptions, startGuest } from '../../node/prologue.ts';
-import { readQueueList, writeQueueList } from '../../node/queue-list.ts';
+import { lookUpFacts } from '../../node/plan/facts.ts';
 import { BUILT_IN_DEFAULTS } from '../../node-file/config.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
 import {
@@ -144,8 +144,8 @@ async function startParallel(
   // Such a job is refused by the first node's prologue.
   if (config.network.type === 'user') return;
   const [{ prepareMeeting }, { endGuest }, { startInBackground }] = await Promise.all([
-    import('../../node/parallel.ts'),
-    import('../../node/epilogue.ts'),
+    import('../../node/hooks/parallel.ts'),
+    import('../../node/life/end.ts'),
     import('../../node/background.ts'),
   ]);
   const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
@@ -202,7 +202,7 @@ async function startPeerGuest(
   const ended = [jobId, user, group, jobName, '0', resources, '', queue, '', '0', ''];
   const program = [process.execPath, process.argv[1] ?? 'vmbatch'];
   const places = ['--config', configFile, '--state', config.state, '--parallel', String(rank)];
-  const { startPeer } = await import('../../node/parallel.ts');
+  const { startPeer } = await import('../../node/hooks/parallel.ts');
   const options = { ...common, limitMs: PEER_LIMIT_MS, ppn: slotsSaid() };
   await startPeer(options, rank, [...program, 'epilogue', ...places, ...ended]);
   attempt.log?.succeeded();

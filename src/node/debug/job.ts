@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
 import { namesIn } from '../../util/files.ts';
-import { consoleDirectory } from './consoles.ts';
+import { consoleDirectory } from '../console/saved.ts';
 
 /** The id of a job that has something on this node: a guest, or a kept console.
  * @throws VmbatchError `job` (`job-unknown`) with the ids that there are. */

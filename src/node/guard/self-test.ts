@@ -11,14 +11,14 @@ import { type Account, findAccount } from '../../util/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/run.ts';
-import { endGuest } from '../epilogue.ts';
-import { lookUpFacts } from '../facts.ts';
-import { mustStartJobs } from '../job-starter.ts';
-import { readLimits } from '../job-surroundings.ts';
+import { mustStartJobs } from '../hooks/job-starter.ts';
+import { endGuest } from '../life/end.ts';
+import { readLimits } from '../life/job-surroundings.ts';
+import { runJob } from '../life/run.ts';
+import { startGuest } from '../life/start.ts';
 import { momOfState } from '../mom.ts';
-import { startGuest } from '../prologue.ts';
+import { lookUpFacts } from '../plan/facts.ts';
 import { prepareState } from '../record.ts';
-import { runJob } from '../run-job.ts';
 
 export interface SelfTestOptions {
   config: NodeConfig;

@@ -6,8 +6,8 @@ import { removeSession, sessionPaths } from '../../guest/session/session-file.ts
 import { domainOf, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { namesIn } from '../../util/files.ts';
+import { endTurn, listTickets } from '../admission/turn.ts';
 import { jobIds, jobPaths, removeJobDirectory } from '../record.ts';
-import { endTurn, listTickets } from '../turn.ts';
 
 export interface Place {
   state: string;

@@ -25,7 +25,7 @@ const COMPUTED: Readonly<Record<string, string>> = {
   'image/demo/tools.ts': 'what callers of runTool name',
   'guest/peer-life.ts': 'the shell, by identityArguments',
   'node/background.ts': 'vmbatch itself and the shell',
-  'node/check-programs.ts': 'the table itself, and pbsnodes',
+  'node/check/programs.ts': 'the table itself, and pbsnodes',
   'node/guard/offline.ts': 'pbsnodes',
   'torque/qdel.ts': 'qdel',
   'torque/qstat.ts': 'qstat',

@@ -17,7 +17,7 @@ import type { Connection } from '../../../../src/guest/session/connection.ts';
 import { JobSession } from '../../../../src/guest/session/job-session.ts';
 import { readOutcome, sessionPaths, writeSession } from '../../../../src/guest/session/session-file.ts';
 import { type Staging, stagingOf } from '../../../../src/guest/session/staging.ts';
-import { runJob } from '../../../../src/node/run-job.ts';
+import { runJob } from '../../../../src/node/life/run.ts';
 import { spawnRun } from '../../../../src/util/spawn-run.ts';
 import { startSshServer, type TestServer } from '../../../support/ssh-server.ts';
 

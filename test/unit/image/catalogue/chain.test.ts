@@ -20,8 +20,8 @@ import { knownHashes, mustBeGood, verifyImage } from '../../../../src/image/cata
 import { imageFiles, stateOf } from '../../../../src/image/chain.ts';
 import { rememberedSha256 } from '../../../../src/image/hashes.ts';
 import { resolveBacking } from '../../../../src/image/layer/backing.ts';
-import { checkNode } from '../../../../src/node/check-node.ts';
-import { verifyInTime } from '../../../../src/node/image-hashes.ts';
+import { verifyInTime } from '../../../../src/node/admission/image-hashes.ts';
+import { checkNode } from '../../../../src/node/check/check-node.ts';
 import { loadNodeConfig } from '../../../../src/node-file/read.ts';
 import { run } from '../../../../src/util/run.ts';
 
