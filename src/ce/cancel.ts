@@ -1,10 +1,10 @@
 // Cancel: deletes the batch job. A-REX asks once; the scan then reports the end.
 import { isRefused } from '../arc/refused-id.ts';
 import { showBytes } from '../arc/text.ts';
-import type { Torque } from '../torque/commands.ts';
-import { TorqueError } from '../torque/errors.ts';
-import { isJobId, mayBeSameJob } from '../torque/job-id.ts';
-import { type QdelOutcome, qdel } from '../torque/qdel.ts';
+import type { Torque } from '../batch/torque/commands.ts';
+import { TorqueError } from '../batch/torque/errors.ts';
+import { isJobId, mayBeSameJob } from '../batch/torque/job-id.ts';
+import { type QdelOutcome, qdel } from '../batch/torque/qdel.ts';
 import { monotonicMs, pause } from '../util/clock.ts';
 import { toVmbatchError, VmbatchError } from '../util/errors.ts';
 
@@ -70,7 +70,7 @@ function describeOutcome(jobId: string, outcome: QdelOutcome): string {
 async function findByNumber(jobId: string, torque: Torque): Promise<string | undefined> {
   const number = jobId.split('.')[0] ?? '';
   if (number === jobId) return undefined;
-  const { streamJobElements } = await import('../torque/qstat.ts');
+  const { streamJobElements } = await import('../batch/torque/answers/qstat.ts');
   let found: string | undefined;
   await streamJobElements(torque, {
     ids: [number],

@@ -1,6 +1,7 @@
 // vmbatch hooks install|uninstall: prologue, epilogue and job starter for a mom
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import { readMomConfig } from '../batch/torque/mom-config.ts';
 import { FILTER6 } from '../guest/network/plan.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { installHooks, uninstallHooks } from '../node/hooks/install.ts';
@@ -15,7 +16,6 @@ import {
 import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
 import { findMom } from '../node/mom.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
-import { readMomConfig } from '../torque/mom-config.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { resourcePath } from '../util/resources.ts';
 import { describeRun, run } from '../util/run.ts';

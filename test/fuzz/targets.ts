@@ -7,6 +7,19 @@ import { parseArcConfiguration } from '../../src/arc/configuration/configuration
 import { diagExitCode, mergeDiag, parseDiag, renderDiag } from '../../src/arc/diag.ts';
 import { parseGrami } from '../../src/arc/grami.ts';
 import { localIdOf, parseLocal } from '../../src/arc/local.ts';
+import { JobElements } from '../../src/batch/torque/answers/job-elements.ts';
+import { parsePbsnodes } from '../../src/batch/torque/answers/pbsnodes.ts';
+import { parseQstatJobs } from '../../src/batch/torque/answers/qstat.ts';
+import { parseAttributeLists } from '../../src/batch/torque/answers/queues.ts';
+import {
+  parseEpilogueArguments,
+  parsePrologueArguments,
+  wallSecondsOf,
+} from '../../src/batch/torque/hook-arguments.ts';
+import { hookLimitMs, readMomConfig } from '../../src/batch/torque/mom-config.ts';
+import { requestedSlots } from '../../src/batch/torque/node-request.ts';
+import { findLogEvents } from '../../src/batch/torque/server-log/server-log.ts';
+import { parseDuration, parseExecHost, parseSize } from '../../src/batch/torque/units.ts';
 import { lastWordsOf, refusalOf } from '../../src/ce/finish/outcome.ts';
 import { parseInformationRequest } from '../../src/ce/info/request.ts';
 import { readState } from '../../src/ce/scan/state.ts';
@@ -24,19 +37,6 @@ import { listTickets } from '../../src/node/admission/turn.ts';
 import { readGuard } from '../../src/node/guard/state.ts';
 import { jobPaths, prepareState, readRecord } from '../../src/node/record.ts';
 import { parseNodeConfig } from '../../src/node-file/read.ts';
-import {
-  parseEpilogueArguments,
-  parsePrologueArguments,
-  wallSecondsOf,
-} from '../../src/torque/hook-arguments.ts';
-import { JobElements } from '../../src/torque/job-elements.ts';
-import { hookLimitMs, readMomConfig } from '../../src/torque/mom-config.ts';
-import { requestedSlots } from '../../src/torque/node-request.ts';
-import { parsePbsnodes } from '../../src/torque/pbsnodes.ts';
-import { parseQstatJobs } from '../../src/torque/qstat.ts';
-import { parseAttributeLists } from '../../src/torque/queues.ts';
-import { findLogEvents } from '../../src/torque/server-log.ts';
-import { parseDuration, parseExecHost, parseSize } from '../../src/torque/units.ts';
 import { makeDirectory } from '../../src/util/files.ts';
 import type { Run } from '../../src/util/run.ts';
 import { readIso } from '../unit/context/iso-reader.ts';

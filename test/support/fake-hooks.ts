@@ -1,8 +1,8 @@
 // What hooks get where nothing is real but the files: arguments as TORQUE gives them, programs that do nothing, a node that can do
 // all that is asked of it.
 import { writeFileSync } from 'node:fs';
+import type { HookArguments } from '../../src/batch/torque/hook-arguments.ts';
 import type { NodeFacts } from '../../src/node/life/steps/step.ts';
-import type { HookArguments } from '../../src/torque/hook-arguments.ts';
 import type { Run } from '../../src/util/run.ts';
 
 /** nobody:nogroup of Debian. */

@@ -1,7 +1,7 @@
 // Checks of what others learn of a CE: the numbers that JAliEn submits by, and the clocks that everybody's times come from.
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { pbsnodes } from '../../torque/pbsnodes.ts';
+import { pbsnodes } from '../../batch/torque/answers/pbsnodes.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
 import { describeRun } from '../../util/run.ts';
 import { JALIEN_ATTRIBUTES, jalienFilter, viewOfJalien } from './jalien-view.ts';

@@ -4,13 +4,13 @@ import { dirname, join } from 'node:path';
 import { type ArcConfiguration, parseArcConfiguration } from '../../arc/configuration/configuration.ts';
 import { type Block, parseBlocks } from '../../arc/ini.ts';
 import { decodeBytes } from '../../arc/text.ts';
-import type { Torque } from '../../torque/commands.ts';
 import {
   type Attributes,
   describeQueues,
   describeServer,
   type QueueDescription,
-} from '../../torque/queues.ts';
+} from '../../batch/torque/answers/queues.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
 import { findAccount } from '../../util/account.ts';
 import { errnoOf } from '../../util/errors.ts';
 import type { Run, RunResult } from '../../util/run.ts';

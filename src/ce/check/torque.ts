@@ -1,7 +1,7 @@
 // Checks of what a CE needs of TORQUE: its commands, the server, the queues, the nodes, the log.
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { pbsnodes } from '../../torque/pbsnodes.ts';
+import { pbsnodes } from '../../batch/torque/answers/pbsnodes.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
 import { errnoOf, toVmbatchError } from '../../util/errors.ts';
 import { isAvailable, nodesOfQueue } from '../info/nodes.ts';

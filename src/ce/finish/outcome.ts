@@ -1,6 +1,6 @@
 // How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
 import { decodeBytes } from '../../arc/text.ts';
-import type { TorqueJob } from '../../torque/qstat.ts';
+import type { TorqueJob } from '../../batch/torque/answers/qstat.ts';
 import { withoutForbidden } from '../../util/xml-characters.ts';
 
 /** What the batch system knows of a job that is over, by `qstat -x` or by the server's log. */

@@ -1,14 +1,14 @@
 // Info: what A-REX's information provider wants to know, in one JSON document, for VMBATCHmod.pm to hand on.
 import type { ArcConfiguration } from '../../arc/configuration/configuration.ts';
-import type { Torque } from '../../torque/commands.ts';
-import { pbsnodes, type TorqueNode } from '../../torque/pbsnodes.ts';
-import { streamJobElements } from '../../torque/qstat.ts';
+import { pbsnodes, type TorqueNode } from '../../batch/torque/answers/pbsnodes.ts';
+import { streamJobElements } from '../../batch/torque/answers/qstat.ts';
 import {
   type Attributes,
   describeQueues,
   describeServer,
   type QueueDescription,
-} from '../../torque/queues.ts';
+} from '../../batch/torque/answers/queues.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
 import { toVmbatchError, VmbatchError } from '../../util/errors.ts';
 import { addSums, JobCollector, type JobInformation, type JobSums, noJobs } from './jobs.ts';
 import {

@@ -1,8 +1,9 @@
 // Jobs for the information provider: each is folded into sums as it comes, and only those asked for are kept.
-import { JobIds } from '../../torque/job-id.ts';
-import { requestedSlots } from '../../torque/node-request.ts';
-import type { JobElement } from '../../torque/qstat.ts';
-import { countIndices, parseDuration, placeJob } from '../../torque/units.ts';
+
+import type { JobElement } from '../../batch/torque/answers/qstat.ts';
+import { JobIds } from '../../batch/torque/job-id.ts';
+import { requestedSlots } from '../../batch/torque/node-request.ts';
+import { countIndices, parseDuration, placeJob } from '../../batch/torque/units.ts';
 
 /** A job as LRMSInfo.pm wants it, durations in seconds. What is undefined is not in the document. Not its memory and CPU
  * time: what TORQUE measures is the process that waits for the guest. */

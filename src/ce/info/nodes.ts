@@ -1,7 +1,12 @@
 // Nodes for the information provider: what each can be used for now, and which of them a queue has.
 import { nodeProperties } from '../../arc/node-request.ts';
-import type { TorqueNode } from '../../torque/pbsnodes.ts';
-import { listOf, neededProperties, type QueueDescription, routeDestinations } from '../../torque/queues.ts';
+import type { TorqueNode } from '../../batch/torque/answers/pbsnodes.ts';
+import {
+  listOf,
+  neededProperties,
+  type QueueDescription,
+  routeDestinations,
+} from '../../batch/torque/answers/queues.ts';
 
 /** A node as LRMSInfo.pm wants it, without `lcpus`: from that ARC would add a node up once for each queue that it serves,
  * and publish the sum as the CPUs of the whole cluster. */

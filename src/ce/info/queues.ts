@@ -1,5 +1,5 @@
 // Queues for the information provider: limits, access, and what is free for whom.
-import type { TorqueNode } from '../../torque/pbsnodes.ts';
+import type { TorqueNode } from '../../batch/torque/answers/pbsnodes.ts';
 import {
   type Attributes,
   countOf,
@@ -8,7 +8,7 @@ import {
   listOf,
   type QueueDescription,
   routeDestinations,
-} from '../../torque/queues.ts';
+} from '../../batch/torque/answers/queues.ts';
 import type { JobSums } from './jobs.ts';
 import { freeCpus, totalCpus } from './nodes.ts';
 

@@ -1,7 +1,7 @@
 // gm-kick tells A-REX to look at jobs now; without it a finished job waits for A-REX's next round.
 import { existsSync } from 'node:fs';
 import type { ControlDirectory } from '../../arc/control-directory.ts';
-import type { Torque } from '../../torque/commands.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
 import { describeRun } from '../../util/run.ts';
 import type { Complain } from './sources.ts';
 

@@ -2,7 +2,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { openControlDirectory } from '../../arc/control-directory.ts';
 import { isRefused } from '../../arc/refused-id.ts';
-import type { Torque } from '../../torque/commands.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import type { BatchRecord } from '../finish/outcome.ts';
 import { Absentees } from './absentees.ts';

@@ -2,7 +2,7 @@
 import { parseLocal } from '../../arc/local.ts';
 import { isRefused } from '../../arc/refused-id.ts';
 import { decodeBytes, showBytes } from '../../arc/text.ts';
-import { isJobId } from '../../torque/job-id.ts';
+import { isJobId } from '../../batch/torque/job-id.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import { outputIsOf } from '../batch-job-owner.ts';
 import type { EndedJob, Tried } from '../finish/finish.ts';

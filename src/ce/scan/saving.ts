@@ -1,5 +1,5 @@
 // When scan writes down what it knows, and what it takes over from the scan before it.
-import type { LogPosition } from '../../torque/server-log-follower.ts';
+import type { LogPosition } from '../../batch/torque/server-log/follower.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import type { Absentees } from './absentees.ts';
 import type { Complain } from './sources.ts';

@@ -1,12 +1,12 @@
 // Where scan learns of ends: TORQUE's server log as it is written, and its list of jobs, asked for only as often as it
 // can bear.
 
-import type { Torque } from '../../torque/commands.ts';
-import { TorqueError } from '../../torque/errors.ts';
-import { isJobId, mayBeSameJob } from '../../torque/job-id.ts';
-import { type JobElement, streamJobElements, type TorqueJob } from '../../torque/qstat.ts';
-import type { LogEvent } from '../../torque/server-log.ts';
-import { type LogPosition, ServerLogFollower } from '../../torque/server-log-follower.ts';
+import { type JobElement, streamJobElements, type TorqueJob } from '../../batch/torque/answers/qstat.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
+import { TorqueError } from '../../batch/torque/errors.ts';
+import { isJobId, mayBeSameJob } from '../../batch/torque/job-id.ts';
+import { type LogPosition, ServerLogFollower } from '../../batch/torque/server-log/follower.ts';
+import type { LogEvent } from '../../batch/torque/server-log/server-log.ts';
 import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { BatchRecord } from '../finish/outcome.ts';
 

@@ -1,7 +1,7 @@
 // What scan remembers over its end: CONTROLDIR/vmbatch-scan.state. Only a shortcut: without it, or with a damaged one,
 // everything is found again, later and with more work.
 import { readFileSync, statSync } from 'node:fs';
-import type { LogPosition } from '../../torque/server-log-follower.ts';
+import type { LogPosition } from '../../batch/torque/server-log/follower.ts';
 import { errnoOf } from '../../util/errors.ts';
 import { writeFileAtomic } from '../../util/files.ts';
 

@@ -1,5 +1,5 @@
 // Batch jobs that may be over: what the log said, what TORQUE answers about them, and until when to wait for more.
-import type { LogEvent } from '../../torque/server-log.ts';
+import type { LogEvent } from '../../batch/torque/server-log/server-log.ts';
 import type { BatchRecord } from '../finish/outcome.ts';
 import { type EndSources, IDS_A_CALL } from './sources.ts';
 import { ageOf, hintsAtEnd, isFinal, judge, recordFromTrace, type Traces } from './traces.ts';

@@ -1,6 +1,6 @@
 // What the server's log said of batch jobs, and what that is worth: is a job over, or who is to be asked?
-import { JobIds } from '../../torque/job-id.ts';
-import type { LogEvent } from '../../torque/server-log.ts';
+import { JobIds } from '../../batch/torque/job-id.ts';
+import type { LogEvent } from '../../batch/torque/server-log/server-log.ts';
 import type { BatchRecord } from '../finish/outcome.ts';
 import type { JobTrace } from './state.ts';
 

@@ -2,7 +2,7 @@
 import type { ControlDirectory } from '../../arc/control-directory.ts';
 import { localIdOf } from '../../arc/local.ts';
 import { isRefused } from '../../arc/refused-id.ts';
-import { JobIds } from '../../torque/job-id.ts';
+import { JobIds } from '../../batch/torque/job-id.ts';
 import { errnoOf, toVmbatchError } from '../../util/errors.ts';
 import { removeStale } from '../finish/lrms-done.ts';
 import { isAsSaved, type KnownJob, type SavedAbsentee, type SavedJob } from './state.ts';

@@ -1,8 +1,8 @@
 // What an earlier attempt at the same submission left behind: processes that still run, and perhaps a batch job.
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Torque } from '../../torque/commands.ts';
-import { streamJobs, type TorqueJob } from '../../torque/qstat.ts';
-import { submissionVariable } from '../../torque/qsub.ts';
+import { streamJobs, type TorqueJob } from '../../batch/torque/answers/qstat.ts';
+import type { Torque } from '../../batch/torque/commands.ts';
+import { submissionVariable } from '../../batch/torque/qsub.ts';
 import { monotonicMs, pause } from '../../util/clock.ts';
 import { VmbatchError } from '../../util/errors.ts';
 

@@ -2,7 +2,7 @@
 // the batch job of the first, in place of making another.
 import { closeSync, constants, fsyncSync, linkSync, openSync, readdirSync } from 'node:fs';
 import { join, normalize } from 'node:path';
-import { isJobId } from '../../torque/job-id.ts';
+import { isJobId } from '../../batch/torque/job-id.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { readForeignFile, removeFile, writeAll } from '../../util/files.ts';
 import { randomToken } from '../../util/random-token.ts';

@@ -1,9 +1,9 @@
 // vmbatch cancel: A-REX calls it as `cancel-vmbatch-job --config CONF GRAMI`, as the mapped user.
 import { loadArcConfigurationLeniently } from '../../arc/configuration/configuration.ts';
 import { loadJobId } from '../../arc/grami.ts';
+import { torqueAt } from '../../batch/torque/commands.ts';
 import { parseBackendArguments } from '../../ce/arguments.ts';
 import { cancel, cancelFault } from '../../ce/cancel.ts';
-import { torqueAt } from '../../torque/commands.ts';
 import { writeStderr } from '../../util/stderr.ts';
 
 const USAGE = 'vmbatch cancel --config CONF GRAMI';

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { loadArcConfigurationLeniently } from '../../arc/configuration/configuration.ts';
+import { torqueAt } from '../../batch/torque/commands.ts';
 import { information } from '../../ce/info/info.ts';
 import { parseInformationRequest } from '../../ce/info/request.ts';
-import { torqueAt } from '../../torque/commands.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { jsonWithoutForbidden } from '../../util/xml-characters.ts';
 

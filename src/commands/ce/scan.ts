@@ -1,8 +1,8 @@
 // vmbatch scan: A-REX keeps it running as `scan-vmbatch-job --config CONF CONTROLDIR`, as root.
 import { loadArcConfigurationLeniently } from '../../arc/configuration/configuration.ts';
+import { torqueAt } from '../../batch/torque/commands.ts';
 import { parseBackendArguments } from '../../ce/arguments.ts';
 import { scan, scanOnce } from '../../ce/scan/scan.ts';
-import { torqueAt } from '../../torque/commands.ts';
 
 const USAGE = 'vmbatch scan --config CONF [--once] CONTROLDIR...';
 

@@ -1,10 +1,10 @@
 // vmbatch submit: A-REX calls it as `submit-vmbatch-job --config CONF GRAMI`, as the mapped user.
 import { loadArcConfiguration } from '../../arc/configuration/configuration.ts';
 import { type Grami, loadGramiAndValues } from '../../arc/grami.ts';
+import { torqueAt } from '../../batch/torque/commands.ts';
 import { parseBackendArguments } from '../../ce/arguments.ts';
 import { isRefusal, refuseJob } from '../../ce/submit/refusal.ts';
 import { type Submission, submit } from '../../ce/submit/submit.ts';
-import { torqueAt } from '../../torque/commands.ts';
 import { formatError, toVmbatchError } from '../../util/errors.ts';
 import { writeStderr } from '../../util/stderr.ts';
 

@@ -1,5 +1,10 @@
 // vmbatch epilogue [--config FILE] [--state DIR] and the eleven arguments of TORQUE's epilogue
 import { existsSync } from 'node:fs';
+import {
+  type EpilogueArguments,
+  parseEpilogueArguments,
+  queueOfEpilogue,
+} from '../../batch/torque/hook-arguments.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import type { Outcome } from '../../guest/session/session-file.ts';
 import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
@@ -9,11 +14,6 @@ import { endGuest } from '../../node/life/end.ts';
 import { momOfHook } from '../../node/mom.ts';
 import { type JobRecord, jobPaths } from '../../node/record.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
-import {
-  type EpilogueArguments,
-  parseEpilogueArguments,
-  queueOfEpilogue,
-} from '../../torque/hook-arguments.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import { exitUnlessDecided, reportError } from '../../util/report.ts';
@@ -138,7 +138,7 @@ async function lookAtStarter(
   if (mom === undefined) return undefined;
   const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
     import('../../node/hooks/job-starter.ts'),
-    import('../../torque/mom-config.ts'),
+    import('../../batch/torque/mom-config.ts'),
     import('../../util/account.ts'),
   ]);
   const view = viewStarter(readMomConfig(mom.config), state);

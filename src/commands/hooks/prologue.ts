@@ -1,5 +1,12 @@
 // vmbatch prologue [--config FILE] [--state DIR] and the eight arguments of TORQUE's prologue
 import { resolve } from 'node:path';
+import {
+  type HookArguments,
+  parsePrologueArguments,
+  queueOfPrologue,
+  wallSecondsOf,
+} from '../../batch/torque/hook-arguments.ts';
+import { hookLimitMs, readMomConfig } from '../../batch/torque/mom-config.ts';
 import { findRequestLine } from '../../guest/grant.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
@@ -16,13 +23,6 @@ import { foreignOwner } from '../../node/owner/state-owner.ts';
 import { lookUpFacts } from '../../node/plan/facts.ts';
 import { BUILT_IN_DEFAULTS } from '../../node-file/config.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
-import {
-  type HookArguments,
-  parsePrologueArguments,
-  queueOfPrologue,
-  wallSecondsOf,
-} from '../../torque/hook-arguments.ts';
-import { hookLimitMs, readMomConfig } from '../../torque/mom-config.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../util/errors.ts';
 import { readForeignFile } from '../../util/files.ts';
 import { exitUnlessDecided, reportError } from '../../util/report.ts';

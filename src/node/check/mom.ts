@@ -1,8 +1,8 @@
 // The rows of `vmbatch check node` about the mom: its hooks, its job starter, its configuration.
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { hookLimitMs, prologAlarmOf, readMomConfig } from '../../batch/torque/mom-config.ts';
 import type { NodeConfig } from '../../node-file/read.ts';
-import { hookLimitMs, prologAlarmOf, readMomConfig } from '../../torque/mom-config.ts';
 import { type Account, findAccount } from '../../util/account.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
 import { errnoOf } from '../../util/errors.ts';

@@ -1,6 +1,9 @@
 // What a batch script would get on this node, without starting anything or being root.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { checkJobId, wallSecondsOf } from '../../batch/torque/hook-arguments.ts';
+import { nodeParts, nodeRequest, requestedSlots } from '../../batch/torque/node-request.ts';
+import { requestedMemory, type Slots } from '../../batch/torque/requested-memory.ts';
 import { contextFiles } from '../../context/disk-files.ts';
 import { refuseRoot } from '../../context/guest-account.ts';
 import { redactContext } from '../../context/guest-context.ts';
@@ -14,9 +17,6 @@ import { chooseDomainType } from '../../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../../hypervisor/domain-xml.ts';
 import { demoConfig } from '../../node-file/demo.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
-import { checkJobId, wallSecondsOf } from '../../torque/hook-arguments.ts';
-import { nodeParts, nodeRequest, requestedSlots } from '../../torque/node-request.ts';
-import { requestedMemory, type Slots } from '../../torque/requested-memory.ts';
 import { type Account, accountOfUid, findAccount } from '../../util/account.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { randomToken } from '../../util/random-token.ts';

@@ -1,8 +1,8 @@
 // Checks of the programs that hooks start: they are found with the mom's PATH, which is not that of who checks.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { torqueFolder, torqueFolders, USUAL_FOLDERS } from '../../batch/torque/node-commands.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
-import { torqueFolder, torqueFolders, USUAL_FOLDERS } from '../../torque/node-commands.ts';
 import { type Check, type Finding, failed, ok, warning } from '../../util/check.ts';
 import { folderOf, isProgram, NO_PATH } from '../../util/find-program.ts';
 import { PROGRAMS, type Program } from '../../util/programs.ts';

@@ -1,8 +1,8 @@
 // Taking the node out of service and back, in TORQUE's eyes: pbsnodes, with a note that says why.
 import { hostname } from 'node:os';
+import { commandPath } from '../../batch/torque/commands.ts';
+import { torqueOnNode } from '../../batch/torque/node-commands.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
-import { commandPath } from '../../torque/commands.ts';
-import { torqueOnNode } from '../../torque/node-commands.ts';
 import { printable } from '../../util/log.ts';
 import { describeRun, type Run } from '../../util/run.ts';
 import { changeGuard, type GuardState } from './state.ts';

@@ -6,7 +6,7 @@ import {
   parseMomConfig,
   prologAlarmOf,
   settingsNamed,
-} from '../../torque/mom-config.ts';
+} from '../../batch/torque/mom-config.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { writeFileAtomic } from '../../util/files.ts';
 

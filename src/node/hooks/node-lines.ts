@@ -1,5 +1,5 @@
 // The node file that TORQUE's mom makes for a job: a line for each of its slots, with the node that the slot is on.
-import { nodeParts, nodeRequest } from '../../torque/node-request.ts';
+import { nodeParts, nodeRequest } from '../../batch/torque/node-request.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { readForeignFile } from '../../util/files.ts';
 import type { Log } from '../../util/log.ts';

@@ -1,7 +1,8 @@
 // What the batch server says of a job, where the mom itself cannot be asked.
-import { isJobId } from '../../torque/job-id.ts';
-import { torqueOnNode } from '../../torque/node-commands.ts';
-import { streamJobs } from '../../torque/qstat.ts';
+
+import { streamJobs } from '../../batch/torque/answers/qstat.ts';
+import { isJobId } from '../../batch/torque/job-id.ts';
+import { torqueOnNode } from '../../batch/torque/node-commands.ts';
 import type { AskServer } from './liveness.ts';
 
 /** States in which a job may have something on a node: exiting, running, suspended, in transit. */

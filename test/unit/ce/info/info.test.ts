@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
+import type { JobElement } from '../../../../src/batch/torque/answers/qstat.ts';
+import { parseQstatJobs } from '../../../../src/batch/torque/answers/qstat.ts';
+import { torqueAt } from '../../../../src/batch/torque/commands.ts';
 import { information } from '../../../../src/ce/info/info.ts';
 import { JobCollector } from '../../../../src/ce/info/jobs.ts';
 import { parseInformationRequest } from '../../../../src/ce/info/request.ts';
-import { torqueAt } from '../../../../src/torque/commands.ts';
-import type { JobElement } from '../../../../src/torque/qstat.ts';
-import { parseQstatJobs } from '../../../../src/torque/qstat.ts';
 import { type FakeTorque, fakeTorque } from '../fake-torque.ts';
 import { manyJobs, pbsnodesAnswer, qstatAnswer, queuesAnswer } from './answers.ts';
 import { describeSite } from './site.ts';

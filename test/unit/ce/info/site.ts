@@ -1,9 +1,9 @@
 // A site with prepared answers of TORQUE, and what the information provider is told about it.
 import { parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
+import { torqueAt } from '../../../../src/batch/torque/commands.ts';
 import { type Information, information } from '../../../../src/ce/info/info.ts';
 import type { QueueInformation } from '../../../../src/ce/info/queues.ts';
 import { parseInformationRequest } from '../../../../src/ce/info/request.ts';
-import { torqueAt } from '../../../../src/torque/commands.ts';
 import { fakeTorque } from '../fake-torque.ts';
 import {
   type JobAnswer,

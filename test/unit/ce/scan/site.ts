@@ -4,8 +4,8 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSyn
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
 import { parseDiag } from '../../../../src/arc/diag.ts';
+import { torqueAt } from '../../../../src/batch/torque/commands.ts';
 import { type ScanOptions, scanOnce } from '../../../../src/ce/scan/scan.ts';
-import { torqueAt } from '../../../../src/torque/commands.ts';
 import { type FakeTorque, fakeTorque } from '../fake-torque.ts';
 
 export const ROOT = process.getuid?.() === 0;

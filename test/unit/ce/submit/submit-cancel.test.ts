@@ -11,10 +11,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Torque } from '../../../../src/batch/torque/commands.ts';
 import { cancel } from '../../../../src/ce/cancel.ts';
 import { main as cancelMain } from '../../../../src/commands/ce/cancel.ts';
 import { main as submitMain } from '../../../../src/commands/ce/submit.ts';
-import type { Torque } from '../../../../src/torque/commands.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../../../src/util/errors.ts';
 import type { RunResult } from '../../../../src/util/run.ts';
 import { type FakeTorque, fakeTorque, recordedCalls } from '../fake-torque.ts';

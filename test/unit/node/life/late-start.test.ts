@@ -1,7 +1,7 @@
 // What is said of a start whose time was over: who set the time, in which file, and what to write there.
 import { expect, it } from 'vitest';
+import { parseMomConfig } from '../../../../src/batch/torque/mom-config.ts';
 import { explainLateStart } from '../../../../src/node/life/late-start.ts';
-import { parseMomConfig } from '../../../../src/torque/mom-config.ts';
 import { VmbatchError } from '../../../../src/util/errors.ts';
 
 const file = '/var/spool/torque/mom_priv/config';

@@ -1,5 +1,5 @@
 // What the mom hands to prologue and epilogue.
-import { VmbatchError } from '../util/errors.ts';
+import { VmbatchError } from '../../util/errors.ts';
 import { isJobId } from './job-id.ts';
 
 export interface HookArguments {

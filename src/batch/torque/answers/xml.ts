@@ -1,5 +1,5 @@
 // What the XML of `qstat -x` and `pbsnodes -x` has in common.
-import { VmbatchError } from '../util/errors.ts';
+import { VmbatchError } from '../../../util/errors.ts';
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
 

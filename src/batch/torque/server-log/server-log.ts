@@ -1,5 +1,5 @@
 // Lines of TORQUE's server log that tell what became of a job, found in bytes: nearly all other lines are never decoded.
-import { parseDuration, parseSize } from './units.ts';
+import { parseDuration, parseSize } from '../units.ts';
 
 /** What a line says. `enqueued`: a queue took the job. `started`: it was sent to a node. `deleted`: somebody's qdel was
  * taken; a job that waited is gone then, one that runs ends later, with an `ended` of its own. `ended`: the mom reported

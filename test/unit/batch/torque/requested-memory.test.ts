@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { requestedMemory } from '../../../src/torque/requested-memory.ts';
+import { requestedMemory } from '../../../../src/batch/torque/requested-memory.ts';
 
 const MIB = 1024 ** 2;
 const ONE = { here: 1, all: 1 };

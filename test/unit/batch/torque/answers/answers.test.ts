@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parsePbsnodes } from '../../../src/torque/pbsnodes.ts';
-import { parseQstatJobs } from '../../../src/torque/qstat.ts';
-import { parseAttributeLists } from '../../../src/torque/queues.ts';
-import { parseDuration, parseExecHost, parseSize } from '../../../src/torque/units.ts';
+import { parsePbsnodes } from '../../../../../src/batch/torque/answers/pbsnodes.ts';
+import { parseQstatJobs } from '../../../../../src/batch/torque/answers/qstat.ts';
+import { parseAttributeLists } from '../../../../../src/batch/torque/answers/queues.ts';
+import { parseDuration, parseExecHost, parseSize } from '../../../../../src/batch/torque/units.ts';
 
 const fixture = (name: string) =>
-  readFileSync(new URL(`../../fixtures/torque/${name}`, import.meta.url), 'utf8');
+  readFileSync(new URL(`../../../../fixtures/torque/${name}`, import.meta.url), 'utf8');
 
 describe('parseQstatJobs', () => {
   it('reads every state and exit status of the recorded answer', () => {

@@ -1,10 +1,10 @@
 // What the batch server knows of jobs and queues.
-import { commandPath, type Torque } from './commands.ts';
-import { torqueError, torqueFailure } from './errors.ts';
+import { commandPath, type Torque } from '../commands.ts';
+import { torqueError, torqueFailure } from '../errors.ts';
+import { JobIds } from '../job-id.ts';
+import { requestedSlots } from '../node-request.ts';
+import { parseDuration, parseSize, placeJob } from '../units.ts';
 import { JobElements, type RawJobElement } from './job-elements.ts';
-import { JobIds } from './job-id.ts';
-import { requestedSlots } from './node-request.ts';
-import { parseDuration, parseSize, placeJob } from './units.ts';
 import { wholeNumber } from './xml.ts';
 
 /** One job of `qstat -x`. Times are epoch seconds, durations seconds, sizes KiB. */

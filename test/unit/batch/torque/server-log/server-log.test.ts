@@ -12,10 +12,14 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findLogEvents, parseLogLine } from '../../../src/torque/server-log.ts';
-import { type FollowerOptions, ServerLogFollower } from '../../../src/torque/server-log-follower.ts';
+import {
+  type FollowerOptions,
+  ServerLogFollower,
+} from '../../../../../src/batch/torque/server-log/follower.ts';
+import { findLogEvents, parseLogLine } from '../../../../../src/batch/torque/server-log/server-log.ts';
 
-const fixture = (name: string) => readFileSync(new URL(`../../fixtures/torque/${name}`, import.meta.url));
+const fixture = (name: string) =>
+  readFileSync(new URL(`../../../../fixtures/torque/${name}`, import.meta.url));
 
 /** `KIND ID` of every event, with what else it says. */
 const told = (lines: Buffer) =>

@@ -1,8 +1,8 @@
 // What the batch server says of its queues and of itself: limits, access lists, where a routing queue leads.
-import { VmbatchError } from '../util/errors.ts';
-import { commandPath, type Torque } from './commands.ts';
-import { torqueError } from './errors.ts';
-import { parseDuration } from './units.ts';
+import { VmbatchError } from '../../../util/errors.ts';
+import { commandPath, type Torque } from '../commands.ts';
+import { torqueError } from '../errors.ts';
+import { parseDuration } from '../units.ts';
 
 /** Attributes as TORQUE writes them, unfolded: `resources_max.walltime` -> `01:00:00`. */
 export type Attributes = ReadonlyMap<string, string>;

@@ -1,7 +1,7 @@
 // Following TORQUE's server logs: a file a day, which may be moved away, cut off or appear late, maybe on NFS.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf } from '../util/errors.ts';
+import { errnoOf } from '../../../util/errors.ts';
 import { findLogEvents, type LogEvent } from './server-log.ts';
 
 /** How far a file was read: up to the end of a line. */

@@ -1,9 +1,9 @@
 // What the batch server knows of worker nodes.
-import { commandPath, type Torque } from './commands.ts';
+import { commandPath, type Torque } from '../commands.ts';
+import { torqueError } from '../errors.ts';
+import { countIndices, parseSize } from '../units.ts';
 import { DataElements } from './data-elements.ts';
 import { ElementFields } from './element-fields.ts';
-import { torqueError } from './errors.ts';
-import { countIndices, parseSize } from './units.ts';
 
 /** One node of `pbsnodes -x`. Sizes in KiB. */
 export interface TorqueNode {

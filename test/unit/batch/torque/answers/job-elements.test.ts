@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { torqueAt } from '../../../src/torque/commands.ts';
-import { JobElements } from '../../../src/torque/job-elements.ts';
-import { streamJobElements, streamJobs } from '../../../src/torque/qstat.ts';
-import { type FakeTorque, fakeTorque } from '../ce/fake-torque.ts';
+import { JobElements } from '../../../../../src/batch/torque/answers/job-elements.ts';
+import { streamJobElements, streamJobs } from '../../../../../src/batch/torque/answers/qstat.ts';
+import { torqueAt } from '../../../../../src/batch/torque/commands.ts';
+import { type FakeTorque, fakeTorque } from '../../../ce/fake-torque.ts';
 
-const recorded = readFileSync(new URL('../../fixtures/torque/qstat-x.mixed.xml', import.meta.url));
+const recorded = readFileSync(new URL('../../../../fixtures/torque/qstat-x.mixed.xml', import.meta.url));
 
 /** Ids with states, of a document that comes in pieces of so many bytes. */
 function cut(document: Uint8Array, size: number): string[] {

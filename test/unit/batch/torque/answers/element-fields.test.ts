@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { JobElements, type RawJobElement } from '../../../src/torque/job-elements.ts';
-import { parsePbsnodes } from '../../../src/torque/pbsnodes.ts';
+import { JobElements, type RawJobElement } from '../../../../../src/batch/torque/answers/job-elements.ts';
+import { parsePbsnodes } from '../../../../../src/batch/torque/answers/pbsnodes.ts';
 
 /** What `look` finds in each of these jobs, whose elements come in one document. */
 function inEach(jobs: readonly string[], look: (job: RawJobElement) => unknown, chunk = 1 << 20): unknown[] {

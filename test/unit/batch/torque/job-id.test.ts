@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isJobId, JobIds, mayBeSameJob } from '../../../src/torque/job-id.ts';
+import { isJobId, JobIds, mayBeSameJob } from '../../../../src/batch/torque/job-id.ts';
 
 it.each([
   ['112.vm', true],

@@ -1,5 +1,5 @@
 // Cutting the XML of `qstat -x` and `pbsnodes -x` into its elements while it comes in, without decoding any of them.
-import { VmbatchError } from '../util/errors.ts';
+import { VmbatchError } from '../../../util/errors.ts';
 import { isBlank, skipBlanks, startsWith } from './bytes.ts';
 import { refuseDocument } from './xml.ts';
 
