@@ -59,7 +59,7 @@ const chunks = (toLib) => ({
   },
 });
 
-/** Commands that A-REX and the moms start again and again; compiled beforehand, see src/util/compiled-chunk.ts. */
+/** Commands that A-REX and the moms start again and again; compiled beforehand, see src/util/program/compiled-chunk.ts. */
 const HOT_COMMANDS = ['cancel', 'epilogue', 'info', 'prologue', 'scan', 'submit'];
 /** What they load. Not ssh2: it is the job starter's, whose memory counts more than its start. */
 const HOT_LIBRARIES = ['execa', 'winston', 'yaml'];
@@ -75,7 +75,7 @@ const compiledChunks = {
     }));
     builder.onLoad({ filter: /.*/, namespace: 'compiled' }, ({ path }) => ({
       contents: `
-        import { loadCompiledChunk } from './util/compiled-chunk.ts';
+        import { loadCompiledChunk } from './util/program/compiled-chunk.ts';
         export const { main } = loadCompiledChunk(__dirname + '/lib/${path}');
       `,
       resolveDir: join(root, 'src'),
@@ -165,7 +165,10 @@ const results = await Promise.all([
     plugins: [compiledChunks, chunks('./lib/')],
   }),
   buildCommands(
-    [...commands.filter((name) => !Object.hasOwn(TEMPLATES_OF, basename(name, '.ts'))), '../util/report.ts'],
+    [
+      ...commands.filter((name) => !Object.hasOwn(TEMPLATES_OF, basename(name, '.ts'))),
+      '../util/program/report.ts',
+    ],
     () => true,
   ),
   ...Object.entries(TEMPLATES_OF).map(([name, wanted]) =>

@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 /** @returns {Promise<string>} the helper's source, for `node -e` */
 export async function bundledHelper() {
   const { outputFiles } = await build({
-    entryPoints: [join(import.meta.dirname, '../src/util/as-user/helper.ts')],
+    entryPoints: [join(import.meta.dirname, '../src/util/accounts/as-user/helper.ts')],
     bundle: true,
     platform: 'node',
     format: 'cjs',

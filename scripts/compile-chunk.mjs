@@ -1,4 +1,4 @@
-// V8's code cache of a chunk, made by the build; src/util/compiled-chunk.ts loads it.
+// V8's code cache of a chunk, made by the build; src/util/program/compiled-chunk.ts loads it.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';

@@ -118,7 +118,7 @@ async function start(argv: string[]): Promise<number> {
   }
   const command = COMMANDS[name];
   if (command === undefined) return 2;
-  if (needsRoot(command, rest)) (await import('./util/report.ts')).requireRoot(name);
+  if (needsRoot(command, rest)) (await import('./util/program/report.ts')).requireRoot(name);
   return (await command.load()).main(rest);
 }
 
@@ -133,7 +133,7 @@ async function explain(thrown: unknown): Promise<number> {
   const [name = '', what] = process.argv.slice(2);
   const isOnCe = (COMMANDS[name]?.about ?? '').startsWith('CE:') || (name === 'check' && what === 'ce');
   try {
-    return (await import('./util/report.ts')).explain(thrown, isOnCe ? 'site' : 'node');
+    return (await import('./util/program/report.ts')).explain(thrown, isOnCe ? 'site' : 'node');
   } catch {
     process.stderr.write(`vmbatch: ${thrown}\nvmbatch: what to do: copy the dist folder as a whole\n`);
     return 3;

@@ -1,7 +1,7 @@
 // The grami file: what A-REX tells a backend about one job, typed. Never given to a shell.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { readForeignFile, writeAll } from '../util/files.ts';
+import { readForeignFile, writeAll } from '../util/files/files.ts';
 import { type Assignment, parseAssignments } from './assignments.ts';
 import { showBytes } from './text.ts';
 

@@ -1,5 +1,5 @@
 // Whose a batch job is: by what TORQUE says of it, since the id in a grid job's files may be anybody's.
-import type { Run } from '../util/run.ts';
+import type { Run } from '../util/processes/run.ts';
 
 /** The uid of the account in `user@host`; undefined if it cannot be found out, maybe only now. */
 export async function accountOf(owner: string, run: Run): Promise<number | undefined> {

@@ -1,7 +1,7 @@
 // Performance logs lie in a folder that grid users may be allowed to write to, and the scan is root.
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { VmbatchError } from '../util/errors.ts';
-import { writeAll } from '../util/files.ts';
+import { writeAll } from '../util/files/files.ts';
 
 const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
 

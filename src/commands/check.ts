@@ -6,7 +6,7 @@ import picocolors from 'picocolors';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import type { CheckResult, CheckState } from '../util/check.ts';
 import { FAULT_OUTCOMES, VmbatchError } from '../util/errors.ts';
-import { run } from '../util/run.ts';
+import { run } from '../util/processes/run.ts';
 
 declare const VMBATCH_VERSION: string;
 

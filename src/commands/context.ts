@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { buildIso, type IsoFile } from '../context/iso9660.ts';
 import { previewGuest } from '../node/check/preview.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
-import { writeFileAtomic } from '../util/files.ts';
+import { writeFileAtomic } from '../util/files/files.ts';
 
 interface Options {
   script: string;

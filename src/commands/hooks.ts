@@ -17,8 +17,8 @@ import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
 import { findMom } from '../node/mom.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { toVmbatchError } from '../util/errors.ts';
-import { resourcePath } from '../util/resources.ts';
-import { describeRun, run } from '../util/run.ts';
+import { describeRun, run } from '../util/processes/run.ts';
+import { resourcePath } from '../util/program/resources.ts';
 
 interface Options {
   config: string;

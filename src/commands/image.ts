@@ -22,9 +22,9 @@ import {
 } from '../node-file/config.ts';
 import { loadNodeConfig, parseNodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../util/errors.ts';
-import { reportError } from '../util/report.ts';
-import { resourcePath } from '../util/resources.ts';
-import { run } from '../util/run.ts';
+import { run } from '../util/processes/run.ts';
+import { reportError } from '../util/program/report.ts';
+import { resourcePath } from '../util/program/resources.ts';
 
 const DEFAULT_CACHE = '/var/cache/vmbatch';
 

@@ -5,7 +5,7 @@ import { bringBack, offlineOptions, takeOffline } from '../node/guard/offline.ts
 import { type GuardState, readGuard } from '../node/guard/state.ts';
 import { loadNodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES } from '../util/errors.ts';
-import { run } from '../util/run.ts';
+import { run } from '../util/processes/run.ts';
 
 interface Options {
   config: string;

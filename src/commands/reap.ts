@@ -11,10 +11,10 @@ import { leaseDirectory } from '../node/record.ts';
 import { BUILT_IN_DEFAULTS } from '../node-file/config.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../util/errors.ts';
-import { namesIn } from '../util/files.ts';
+import { namesIn } from '../util/files/files.ts';
 import { type Log, NO_LOG } from '../util/log.ts';
-import { reportError } from '../util/report.ts';
-import { run as runProgram } from '../util/run.ts';
+import { run as runProgram } from '../util/processes/run.ts';
+import { reportError } from '../util/program/report.ts';
 
 /** As an epilogue's. */
 const VIRSH_MS = 60_000;

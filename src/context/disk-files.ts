@@ -1,6 +1,6 @@
 // What is on the context disk of a guest: one set of files for every reader.
 import type { Contextualisation, KeyType } from '../node-file/config.ts';
-import { renderTemplate } from '../util/template.ts';
+import { renderTemplate } from '../util/templates/template.ts';
 import { type GuestContext, kernelHostname, renderContextScript } from './guest-context.ts';
 import type { IsoFile } from './iso9660/tree.ts';
 import { networkConfig } from './network-config.ts';

@@ -1,6 +1,6 @@
 // The job's account as its guest has it: the same ids, and the same names where they can stand in the guest's /etc/passwd and
 // /etc/group.
-import type { Account } from '../util/account.ts';
+import type { Account } from '../util/accounts/account.ts';
 import { VmbatchError } from '../util/errors.ts';
 
 /** What every program of a guest takes for a name. Accounts of a directory service have others as well (`domain users`,

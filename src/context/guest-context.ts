@@ -1,6 +1,6 @@
 // What a guest is told about its job, and context.sh, in which it is told.
 import type { Contextualisation } from '../node-file/config.ts';
-import { renderTemplate } from '../util/template.ts';
+import { renderTemplate } from '../util/templates/template.ts';
 
 /** All that the guest service needs. Times in seconds since 1970, ids as numbers. */
 export interface GuestContext {

@@ -2,8 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { openSiteTemplate } from '../util/site-template.ts';
-import type { Language } from '../util/template.ts';
+import { openSiteTemplate } from '../util/templates/site-template.ts';
+import type { Language } from '../util/templates/template.ts';
 import { findPartProblem, PART_TYPES, type PartType, partInvalid, type UserDataPart } from './user-data.ts';
 
 /** What a site's template sees as `it`. Nothing of it is secret. */

@@ -11,7 +11,7 @@
 import type { KeyType } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { shellQuote } from '../util/quote.ts';
-import { renderTemplate } from '../util/template.ts';
+import { renderTemplate } from '../util/templates/template.ts';
 import {
   amiconfigText,
   type CernvmSettings,

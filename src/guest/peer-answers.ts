@@ -3,9 +3,9 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { type Account, type FileOperation, performAs } from '../util/as-user.ts';
+import { type Account, type FileOperation, performAs } from '../util/accounts/as-user.ts';
 import { VmbatchError } from '../util/errors.ts';
-import { readForeignFile } from '../util/files.ts';
+import { readForeignFile } from '../util/files/files.ts';
 import { printable } from '../util/log.ts';
 import { type Heartbeat, type LifeWatch, lifeFile } from './peer-life.ts';
 import type { Call } from './peers.ts';

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Account, identityArguments } from '../util/as-user.ts';
+import { type Account, identityArguments } from '../util/accounts/as-user.ts';
 
 /** How long a node may give no sign. Its share may stall for a while, and a node wrongly called dead costs a job its start. */
 const SILENT_MS = 30_000;

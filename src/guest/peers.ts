@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
-import { type Account, performAs } from '../util/as-user.ts';
+import { type Account, performAs } from '../util/accounts/as-user.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { type Listening, parseFile, readAnswers, replaceFile } from './peer-answers.ts';
 

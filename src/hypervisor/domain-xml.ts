@@ -1,8 +1,8 @@
 // The libvirt domain of a job's guest, as XML text.
 import type { ImageBoot } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
-import type { SiteTemplate } from '../util/site-template.ts';
-import { renderTemplate } from '../util/template.ts';
+import type { SiteTemplate } from '../util/templates/site-template.ts';
+import { renderTemplate } from '../util/templates/template.ts';
 import { listOfCpus } from './cpus.ts';
 import type { DomainType } from './port.ts';
 import { checkSiteDomain } from './site-domain.ts';

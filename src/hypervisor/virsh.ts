@@ -1,7 +1,7 @@
 // The hypervisor port by way of libvirt's virsh.
 import { isIP } from 'node:net';
 import { VmbatchError } from '../util/errors.ts';
-import { describeRun, type Run, type RunResult } from '../util/run.ts';
+import { describeRun, type Run, type RunResult } from '../util/processes/run.ts';
 import { findGuestProcess, stopGuestProcess } from './guest-process.ts';
 import type { GuestAddress, Hypervisor } from './port.ts';
 

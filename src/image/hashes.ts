@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
-import { readForeignFile, writeFileAtomic } from '../util/files.ts';
+import { readForeignFile, writeFileAtomic } from '../util/files/files.ts';
 import { type FileState, isAsItWas, stateOf } from './chain.ts';
 
 const MEMORY = z.object({

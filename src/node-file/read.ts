@@ -12,9 +12,9 @@ import {
   visit,
 } from 'yaml';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
-import { readForeignFile } from '../util/files.ts';
+import { readForeignFile } from '../util/files/files.ts';
+import { writableByOthers } from '../util/files/trusted-file.ts';
 import { commandLine } from '../util/quote.ts';
-import { writableByOthers } from '../util/trusted-file.ts';
 import type { NodeConfig } from './config.ts';
 import { directoryProblems } from './directories.ts';
 import { crossCheck, type NodeFileProblem, showPath, translateIssue } from './problems.ts';

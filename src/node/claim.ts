@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processRuns, thisProcess } from '../hypervisor/guest-process.ts';
 import { VmbatchError } from '../util/errors.ts';
-import { makeDirectory, namesIn, removeFile } from '../util/files.ts';
+import { makeDirectory, namesIn, removeFile } from '../util/files/files.ts';
 import { randomToken } from '../util/random-token.ts';
 
 const LOOK_MS = 20;

@@ -6,7 +6,7 @@ import { BUILT_IN_DEFAULTS } from '../node-file/config.ts';
 import { loadNodeConfig } from '../node-file/read.ts';
 import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { type Log, type LogSink, openLogFiles, plainLog, printable, textOf } from '../util/log.ts';
-import { run } from '../util/run.ts';
+import { run } from '../util/processes/run.ts';
 import { readInstalled } from './installed.ts';
 import {
   type CountedLog,

@@ -3,7 +3,7 @@ import { closeSync, constants, fstatSync, openSync, renameSync, statSync } from 
 import { join } from 'node:path';
 import type { Outcome } from '../guest/session/session-file.ts';
 import type { Fault } from '../util/errors.ts';
-import { writeAll } from '../util/files.ts';
+import { writeAll } from '../util/files/files.ts';
 import type { JobRecord } from './record.ts';
 
 export interface HistoryEnd {

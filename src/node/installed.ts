@@ -1,6 +1,6 @@
 // STATE/installed.json: where `hooks install` put what it put, and where the log is. For when the node file cannot tell any more.
 import { join } from 'node:path';
-import { readForeignFile, writeFileAtomic } from '../util/files.ts';
+import { readForeignFile, writeFileAtomic } from '../util/files/files.ts';
 import { prepareState } from './record.ts';
 
 export interface Installed {

@@ -1,7 +1,7 @@
 // Where the mom of this node keeps its jobs: one file each, named after the job script that the hooks are told of.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { writeFileAtomic } from '../util/files.ts';
+import { writeFileAtomic } from '../util/files/files.ts';
 
 /** As TORQUE has it: JOB.SC is the script, JOB.JB what the mom itself knows. */
 export function momFileOf(script: string): string | undefined {

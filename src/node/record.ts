@@ -4,7 +4,13 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../util/errors.ts';
-import { makeDirectory, namesIn, readForeignFile, syncDirectory, writeFileAtomic } from '../util/files.ts';
+import {
+  makeDirectory,
+  namesIn,
+  readForeignFile,
+  syncDirectory,
+  writeFileAtomic,
+} from '../util/files/files.ts';
 import { ownState } from './owner/state-owner.ts';
 
 /** In the order in which they are acquired; released the other way round. */

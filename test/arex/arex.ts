@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeRun, type RunResult } from '../../src/util/run.ts';
+import { describeRun, type RunResult } from '../../src/util/processes/run.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import { QUEUE, type Site } from '../site/site.ts';
 import { readIfThere } from '../support/files.ts';

@@ -17,7 +17,7 @@ import { demoDirectory } from '../../src/commands/image.ts';
 import { macAddress } from '../../src/guest/network/mac.ts';
 import { buildDemoImage } from '../../src/image/demo/build.ts';
 import { jobPaths } from '../../src/node/record.ts';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 import { runSheltered } from '../site/sheltered.ts';
 import type { Site } from '../site/site.ts';
 import { compare, environment, median } from './measure.ts';

@@ -37,8 +37,8 @@ import { listTickets } from '../../src/node/admission/turn.ts';
 import { readGuard } from '../../src/node/guard/state.ts';
 import { jobPaths, prepareState, readRecord } from '../../src/node/record.ts';
 import { parseNodeConfig } from '../../src/node-file/read.ts';
-import { makeDirectory } from '../../src/util/files.ts';
-import type { Run } from '../../src/util/run.ts';
+import { makeDirectory } from '../../src/util/files/files.ts';
+import type { Run } from '../../src/util/processes/run.ts';
 import { readIso } from '../unit/context/iso-reader.ts';
 
 export interface Target {

@@ -11,7 +11,7 @@ import { generateKeyPair, type KeyPair } from '../../src/context/keys.ts';
 import { type ReadyReport, waitForReadyFile } from '../../src/guest/ready/ready.ts';
 import { openShareGuard } from '../../src/guest/share/guard.ts';
 import type { BuildResult } from '../../src/image/demo/build.ts';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 
 export interface BootRequest {
   image: BuildResult;

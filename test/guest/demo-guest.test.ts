@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { demoDirectory } from '../../src/commands/image.ts';
 import type { ReadyReport } from '../../src/guest/ready/ready.ts';
 import { type BuildResult, buildDemoImage } from '../../src/image/demo/build.ts';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 import { type NfsServer, startNfsServer } from '../site/nfs.ts';
 import { type BootedGuest, type BootRequest, bootGuest, runOverSsh } from './boot.ts';
 

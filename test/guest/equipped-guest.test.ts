@@ -7,7 +7,7 @@ import { demoDirectory } from '../../src/commands/image.ts';
 import { createSparseFile } from '../../src/guest/disk/scratch.ts';
 import { afterJobCommand } from '../../src/guest/session/remote-programs.ts';
 import { type BuildResult, buildDemoImage } from '../../src/image/demo/build.ts';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 import { type NfsServer, startNfsServer } from '../site/nfs.ts';
 import { type BootedGuest, bootGuest, runOverSsh } from './boot.ts';
 

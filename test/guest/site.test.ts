@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 import { startDaemon, waitForDaemon } from '../site/daemon.ts';
 import { cpuCanVirtualise, startPrivateLibvirtd } from '../site/libvirtd.ts';
 import { formatGaneshaConfig, startNfsServer } from '../site/nfs.ts';

@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { stringify } from 'yaml';
 import type { CheckResult } from '../../src/util/check.ts';
-import type { RunResult } from '../../src/util/run.ts';
+import type { RunResult } from '../../src/util/processes/run.ts';
 import { nodeConfiguration, QUEUE } from '../site/configuration.ts';
 import { copyDist } from '../site/directory.ts';
 import { installFakeHypervisor } from '../site/fake-hypervisor.ts';

@@ -1,7 +1,7 @@
 // Mistakes with the programs that hooks start, and with TORQUE's on a node: what `check node` says, or the node's log.
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { folderOf } from '../../src/util/find-program.ts';
+import { folderOf } from '../../src/util/processes/find-program.ts';
 import { PROGRAMS } from '../../src/util/programs.ts';
 import { logOfAStart, checkTheNode as look, type NodeGround, says, useNode } from './node-ground.ts';
 import { type Mistake, mistakes } from './table.ts';

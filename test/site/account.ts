@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync } 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmbatchError } from '../../src/util/errors.ts';
-import { describeRun, type RunResult } from '../../src/util/run.ts';
+import { describeRun, type RunResult } from '../../src/util/processes/run.ts';
 import { tryLock } from './lock.ts';
 import { runSheltered } from './sheltered.ts';
 import type { Undo } from './undo.ts';

@@ -2,8 +2,8 @@
 // of a job's way is as with real ones.
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { describeRun } from '../../src/util/processes/run.ts';
 import { shellQuote } from '../../src/util/quote.ts';
-import { describeRun } from '../../src/util/run.ts';
 import { runSheltered } from './sheltered.ts';
 
 /** Domains that bring no kernel are fake guests. */

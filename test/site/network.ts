@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
-import { describeRun } from '../../src/util/run.ts';
+import { describeRun } from '../../src/util/processes/run.ts';
 import { runSheltered } from './sheltered.ts';
 import type { Undo } from './undo.ts';
 

@@ -1,6 +1,6 @@
 // Running programs for a site: Ctrl-C on the terminal must not reach what starts it and what cleans up after it.
 import { spawn } from 'node:child_process';
-import type { RunOptions, RunResult } from '../../src/util/run.ts';
+import type { RunOptions, RunResult } from '../../src/util/processes/run.ts';
 
 /** As `run`, in a session of its own: only we end it, and all that it has started with it.
  * @param options.onStart is told the process id. */

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { VmbatchError } from '../../src/util/errors.ts';
-import { describeRun, run } from '../../src/util/run.ts';
+import { describeRun, run } from '../../src/util/processes/run.ts';
 import { momPaths } from '../standin/common/site.ts';
 import { stopDaemons } from '../standin/site/daemons.ts';
 import { type Standin, startStandin } from '../standin/start.ts';

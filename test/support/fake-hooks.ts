@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import type { HookArguments } from '../../src/batch/torque/hook-arguments.ts';
 import type { NodeFacts } from '../../src/node/life/steps/step.ts';
-import type { Run } from '../../src/util/run.ts';
+import type { Run } from '../../src/util/processes/run.ts';
 
 /** nobody:nogroup of Debian. */
 export const NOBODY = { name: 'nobody', uid: 65534, gid: 65534 };

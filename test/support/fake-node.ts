@@ -21,7 +21,7 @@ import { startGuest } from '../../src/node/life/start.ts';
 import { type ReapOptions, type ReapReport, reap } from '../../src/node/reap/reap.ts';
 import { jobPaths } from '../../src/node/record.ts';
 import { type NodeConfig, parseNodeConfig } from '../../src/node-file/read.ts';
-import { findAccount } from '../../src/util/account.ts';
+import { findAccount } from '../../src/util/accounts/account.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import type { Log } from '../../src/util/log.ts';
 import { writeReady } from './fake-guest.ts';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { loginOf } from '../../src/context/guest-context.ts';
 import { generateKeyPair } from '../../src/context/keys.ts';
 import type { ConnectionOptions } from '../../src/guest/session/connection.ts';
-import { resourcePath } from '../../src/util/resources.ts';
+import { resourcePath } from '../../src/util/program/resources.ts';
 
 export interface UserGuest {
   connection: ConnectionOptions;

@@ -490,7 +490,7 @@ async function qstat(id: string): Promise<Record<string, string>> {
 }
 
 async function manage(command: string): Promise<void> {
-  const { run } = await import('../../src/util/run.ts');
+  const { run } = await import('../../src/util/processes/run.ts');
   const result = await run(join(site.standin.binDir, 'qmgr'), ['-c', command], { env: site.env });
   expect(result).toMatchObject({ exitCode: 0, stderr: '' });
 }

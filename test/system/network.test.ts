@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { run } from '../../src/util/run.ts';
+import { run } from '../../src/util/processes/run.ts';
 import { audit } from '../site/audit.ts';
 import type { GuestNetworkKind } from '../site/network.ts';
 import { QUEUE, type Site, startSite } from '../site/site.ts';

@@ -1,7 +1,7 @@
 // The batch script of a grid job: TORQUE's directives, the guest request, and what runs inside the guest.
 import { VmbatchError } from '../../util/errors.ts';
 import { shellQuote } from '../../util/quote.ts';
-import { renderTemplate } from '../../util/template.ts';
+import { renderTemplate } from '../../util/templates/template.ts';
 import {
   type ArcConfiguration,
   initialVariables,

@@ -2,7 +2,7 @@
 import { type Dirent, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { readForeignFile } from '../../util/files.ts';
+import { readForeignFile } from '../../util/files/files.ts';
 import { shellQuote } from '../../util/quote.ts';
 import type { Grami } from '../grami.ts';
 import { decodeBytes, encodeBytes, showBytes } from '../text.ts';

@@ -2,7 +2,7 @@
 // pipes: Node takes 5 ms less for them, a tenth of a submission, and nothing keeps us waiting that a script leaves in the background.
 import { spawn } from 'node:child_process';
 import { fstatSync } from 'node:fs';
-import { readAt, withUnlinkedFile } from '../../util/unlinked-file.ts';
+import { readAt, withUnlinkedFile } from '../../util/files/unlinked-file.ts';
 import { parseShellVariables } from './shell-variables.ts';
 
 export interface ShellOptions {

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { VmbatchError } from '../../util/errors.ts';
-import { renderTemplate } from '../../util/template.ts';
+import { renderTemplate } from '../../util/templates/template.ts';
 import { arcVariables, isNested } from '../arc-shell.ts';
 import { type Grami, parseGramiValues } from '../grami.ts';
 import { decodeBytes, showBytes } from '../text.ts';

@@ -1,7 +1,7 @@
 // Where TORQUE's client commands are, and how they are called.
 import { join } from 'node:path';
-import type { Run } from '../../util/run.ts';
-import { spawnRun } from '../../util/spawn-run.ts';
+import type { Run } from '../../util/processes/run.ts';
+import { spawnRun } from '../../util/processes/spawn-run.ts';
 
 /** How to reach the batch server. */
 export interface Torque {

@@ -1,6 +1,6 @@
 // What the exit codes of TORQUE's client commands mean: its error numbers modulo 256, and a few of their own.
 import { type Fault, VmbatchError, type VmbatchErrorInit } from '../../util/errors.ts';
-import { describeRun, type RunResult } from '../../util/run.ts';
+import { describeRun, type RunResult } from '../../util/processes/run.ts';
 
 /** One row of the table. */
 export interface TorqueFailure {

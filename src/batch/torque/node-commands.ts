@@ -1,7 +1,7 @@
 // TORQUE's client commands on a worker node, whose mom hands a PATH to its hooks that need not lead to them.
-import { folderOf, NO_PATH } from '../../util/find-program.ts';
-import type { Run } from '../../util/run.ts';
-import { spawnRun } from '../../util/spawn-run.ts';
+import { folderOf, NO_PATH } from '../../util/processes/find-program.ts';
+import type { Run } from '../../util/processes/run.ts';
+import { spawnRun } from '../../util/processes/spawn-run.ts';
 import type { Torque } from './commands.ts';
 
 /** Where TORQUE is when no PATH says so: its own default prefix, and where sites and packages put it. */

@@ -1,6 +1,6 @@
 // Submitting a batch script. It goes in through stdin as a whole file without a name: nothing is left behind however we
 // end, and qsub never takes the first half of a script for all of it.
-import { withUnlinkedFile } from '../../util/unlinked-file.ts';
+import { withUnlinkedFile } from '../../util/files/unlinked-file.ts';
 import { commandPath, type Torque } from './commands.ts';
 import { TorqueError, torqueError, torqueFailure } from './errors.ts';
 import { isJobId } from './job-id.ts';

@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Block, parseBlocks } from '../../arc/ini.ts';
 import { showBytes } from '../../arc/text.ts';
-import { findAccount } from '../../util/account.ts';
+import { findAccount } from '../../util/accounts/account.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { describeRun } from '../../util/run.ts';
+import { describeRun } from '../../util/processes/run.ts';
 import { additionsOf } from './files.ts';
 import type { CeSite } from './site.ts';
 

@@ -3,7 +3,7 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pbsnodes } from '../../batch/torque/answers/pbsnodes.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
-import { describeRun } from '../../util/run.ts';
+import { describeRun } from '../../util/processes/run.ts';
 import { JALIEN_ATTRIBUTES, jalienFilter, viewOfJalien } from './jalien-view.ts';
 import { type CeSite, DEFAULT_SESSION_DIRECTORY } from './site.ts';
 

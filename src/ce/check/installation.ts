@@ -3,9 +3,9 @@ import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { folderOf } from '../../util/find-program.ts';
+import { folderOf } from '../../util/processes/find-program.ts';
+import { describeRun } from '../../util/processes/run.ts';
 import { PROGRAMS } from '../../util/programs.ts';
-import { describeRun } from '../../util/run.ts';
 import { findGmKick } from '../scan/gm-kick.ts';
 import { type CeSite, obstacle } from './site.ts';
 

@@ -11,10 +11,10 @@ import {
   type QueueDescription,
 } from '../../batch/torque/answers/queues.ts';
 import type { Torque } from '../../batch/torque/commands.ts';
-import { findAccount } from '../../util/account.ts';
+import { findAccount } from '../../util/accounts/account.ts';
 import { errnoOf } from '../../util/errors.ts';
-import type { Run, RunResult } from '../../util/run.ts';
-import { spawnRun } from '../../util/spawn-run.ts';
+import type { Run, RunResult } from '../../util/processes/run.ts';
+import { spawnRun } from '../../util/processes/spawn-run.ts';
 import { type ConfigurationFiles, readConfigurationFiles } from './files.ts';
 
 export interface CeSiteOptions {

@@ -3,7 +3,7 @@ import type { ControlDirectory } from '../../arc/control-directory.ts';
 import { type Diag, diagExitCode, diagTime, diagValue, mergeDiag } from '../../arc/diag.ts';
 import { isRefused } from '../../arc/refused-id.ts';
 import { decodeBytes, encodeBytes } from '../../arc/text.ts';
-import type { Account, FileOperation, FileResult, UserFiles } from '../../util/as-user.ts';
+import type { Account, FileOperation, FileResult, UserFiles } from '../../util/accounts/as-user.ts';
 import { errnoOf, toVmbatchError } from '../../util/errors.ts';
 import { markPath } from '../submit/mark.ts';
 import { writeLrmsDone } from './lrms-done.ts';

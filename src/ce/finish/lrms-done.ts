@@ -2,7 +2,7 @@
 import { closeSync, constants, fchmodSync, fsync, openSync, renameSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { errnoOf } from '../../util/errors.ts';
-import { writeAll } from '../../util/files.ts';
+import { writeAll } from '../../util/files/files.ts';
 
 const flush = promisify(fsync);
 

@@ -1,6 +1,6 @@
 // The files beside a session directory, `.diag` and `.comment`, and the job's log: what is done to them, as the job's user.
 import { type Diag, parseDiag, renderDiag } from '../../arc/diag.ts';
-import type { FileOperation } from '../../util/as-user.ts';
+import type { FileOperation } from '../../util/accounts/as-user.ts';
 
 /** Real ones have some hundred bytes. */
 const DIAG_MAX_BYTES = 1024 * 1024;

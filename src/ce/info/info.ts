@@ -224,7 +224,7 @@ async function groupsOfUsers(
   );
   const users = new Set(guarded.flatMap(({ name }) => request.queues.get(name)?.users ?? []));
   if (users.size === 0) return groups;
-  const { findAccount } = await import('../../util/account.ts');
+  const { findAccount } = await import('../../util/accounts/account.ts');
   for (const user of users) {
     const account = await findAccount(user).catch(() => undefined);
     // An account that is not there is in no group.

@@ -6,7 +6,7 @@ import { isRefused } from '../../arc/refused-id.ts';
 import { showBytes } from '../../arc/text.ts';
 import { commandPath, type Torque } from '../../batch/torque/commands.ts';
 import { isJobId } from '../../batch/torque/job-id.ts';
-import { describeRun } from '../../util/run.ts';
+import { describeRun } from '../../util/processes/run.ts';
 import { accountOf, outputIsOf } from '../batch-job-owner.ts';
 import { type Complain, type EndSources, IDS_A_CALL, type LiveJob } from './sources.ts';
 import type { SavedAbsentee } from './state.ts';

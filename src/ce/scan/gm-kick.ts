@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { ControlDirectory } from '../../arc/control-directory.ts';
 import type { Torque } from '../../batch/torque/commands.ts';
-import { describeRun } from '../../util/run.ts';
+import { describeRun } from '../../util/processes/run.ts';
 import type { Complain } from './sources.ts';
 
 /** Below the limit that Linux sets to a program's arguments, with ids of 60 characters. */

@@ -2,7 +2,7 @@
 // whose files are on it.
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { openUserFiles, type UserFiles } from '../../util/as-user.ts';
+import { openUserFiles, type UserFiles } from '../../util/accounts/as-user.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import { type Finished, finishJobs } from '../finish/finish.ts';
 import { type ConfirmedJob, confirm, type ReadyJob, type ReportOptions, settle } from './report.ts';

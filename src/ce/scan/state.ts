@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { LogPosition } from '../../batch/torque/server-log/follower.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { writeFileAtomic } from '../../util/files.ts';
+import { writeFileAtomic } from '../../util/files/files.ts';
 
 const VERSION = 2;
 

@@ -5,7 +5,7 @@ import { renderDiag } from '../../arc/diag.ts';
 import type { Grami } from '../../arc/grami.ts';
 import { decodeBytes, encodeBytes } from '../../arc/text.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { writeAll } from '../../util/files.ts';
+import { writeAll } from '../../util/files/files.ts';
 
 /** Adds the job's or its queue's `Benchmark=` to the session's `.diag`, as the user. ARC's submission does it too, in the control
  * directory. Costs no job its submission.

@@ -4,7 +4,7 @@ import { closeSync, constants, fsyncSync, linkSync, openSync, readdirSync } from
 import { join, normalize } from 'node:path';
 import { isJobId } from '../../batch/torque/job-id.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { readForeignFile, removeFile, writeAll } from '../../util/files.ts';
+import { readForeignFile, removeFile, writeAll } from '../../util/files/files.ts';
 import { randomToken } from '../../util/random-token.ts';
 
 /** What a mark says. */

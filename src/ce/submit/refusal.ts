@@ -5,7 +5,7 @@ import { appendJobId, type Grami } from '../../arc/grami.ts';
 import { refusedId } from '../../arc/refused-id.ts';
 import { decodeBytes } from '../../arc/text.ts';
 import { errnoOf, FAULT_OUTCOMES, VmbatchError } from '../../util/errors.ts';
-import { writeAll } from '../../util/files.ts';
+import { writeAll } from '../../util/files/files.ts';
 
 /** A reader of a client's list of jobs gets no more; characters. */
 const REASON_MAX = 1000;

@@ -4,7 +4,7 @@ import { loadJobId } from '../../arc/grami.ts';
 import { torqueAt } from '../../batch/torque/commands.ts';
 import { parseBackendArguments } from '../../ce/arguments.ts';
 import { cancel, cancelFault } from '../../ce/cancel.ts';
-import { writeStderr } from '../../util/stderr.ts';
+import { writeStderr } from '../../util/program/stderr.ts';
 
 const USAGE = 'vmbatch cancel --config CONF GRAMI';
 

@@ -6,7 +6,7 @@ import { parseBackendArguments } from '../../ce/arguments.ts';
 import { isRefusal, refuseJob } from '../../ce/submit/refusal.ts';
 import { type Submission, submit } from '../../ce/submit/submit.ts';
 import { formatError, toVmbatchError } from '../../util/errors.ts';
-import { writeStderr } from '../../util/stderr.ts';
+import { writeStderr } from '../../util/program/stderr.ts';
 
 const USAGE = 'vmbatch submit --config CONF GRAMI';
 

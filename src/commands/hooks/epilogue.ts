@@ -14,11 +14,11 @@ import { endGuest } from '../../node/life/end.ts';
 import { momOfHook } from '../../node/mom.ts';
 import { type JobRecord, jobPaths } from '../../node/record.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
+import { requireRoot } from '../../util/accounts/root.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
-import { exitUnlessDecided, reportError } from '../../util/report.ts';
-import { requireRoot } from '../../util/root.ts';
-import { run } from '../../util/run.ts';
+import { run } from '../../util/processes/run.ts';
+import { exitUnlessDecided, reportError } from '../../util/program/report.ts';
 
 const HELP = `usage: vmbatch epilogue [--config FILE] [--state DIR]
        JOBID USER GROUP NAME SESSION RESOURCES USED QUEUE ACCOUNT EXIT SCRIPT
@@ -139,7 +139,7 @@ async function lookAtStarter(
   const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
     import('../../node/hooks/job-starter.ts'),
     import('../../batch/torque/mom-config.ts'),
-    import('../../util/account.ts'),
+    import('../../util/accounts/account.ts'),
   ]);
   const view = viewStarter(readMomConfig(mom.config), state);
   const flaw = view.flaws[0] ?? (await refusedTo(await findAccount(user), view, run));

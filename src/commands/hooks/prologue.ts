@@ -23,11 +23,11 @@ import { foreignOwner } from '../../node/owner/state-owner.ts';
 import { lookUpFacts } from '../../node/plan/facts.ts';
 import { BUILT_IN_DEFAULTS } from '../../node-file/config.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
+import { requireRoot } from '../../util/accounts/root.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../util/errors.ts';
-import { readForeignFile } from '../../util/files.ts';
-import { exitUnlessDecided, reportError } from '../../util/report.ts';
-import { requireRoot } from '../../util/root.ts';
-import { run } from '../../util/run.ts';
+import { readForeignFile } from '../../util/files/files.ts';
+import { run } from '../../util/processes/run.ts';
+import { exitUnlessDecided, reportError } from '../../util/program/report.ts';
 
 /** The other nodes of a job have no mom that waits: the first node's prologue does, and gives up first. */
 const PEER_LIMIT_MS = 600_000;

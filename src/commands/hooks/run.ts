@@ -5,8 +5,8 @@ import { JOB_SIGNALS } from '../../guest/session/remote-programs.ts';
 import { readEnvironment, readLimits } from '../../node/life/job-surroundings.ts';
 import { runJob } from '../../node/life/run.ts';
 import { FAULT_OUTCOMES, toVmbatchError, VmbatchError } from '../../util/errors.ts';
-import { exitUnlessDecided, reportError } from '../../util/report.ts';
-import { wholeWrites } from '../../util/whole-writes.ts';
+import { wholeWrites } from '../../util/files/whole-writes.ts';
+import { exitUnlessDecided, reportError } from '../../util/program/report.ts';
 
 const HELP = `usage: vmbatch run --state DIR --for PID SHELL   (stdin: the path of the job script)
 

@@ -5,7 +5,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from '
 import { join } from 'node:path';
 import { findProcess } from '../../hypervisor/guest-process.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { makeDirectory, namesIn, removeFile } from '../../util/files.ts';
+import { makeDirectory, namesIn, removeFile } from '../../util/files/files.ts';
 import { listLeases, releaseLease, takeLease } from '../network/lease.ts';
 import { createSparseFile } from './scratch.ts';
 

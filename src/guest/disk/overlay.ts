@@ -3,8 +3,8 @@ import { accessSync, closeSync, constants, fstatSync, openSync, readSync } from 
 import type { ImageConfig } from '../../node-file/config.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { printable } from '../../util/log.ts';
+import { describeRun, type Run, type RunResult } from '../../util/processes/run.ts';
 import { commandLine } from '../../util/quote.ts';
-import { describeRun, type Run, type RunResult } from '../../util/run.ts';
 
 const QCOW2_MAGIC = 0x514649fb;
 

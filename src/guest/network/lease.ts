@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { namesIn, removeFile } from '../../util/files.ts';
+import { namesIn, removeFile } from '../../util/files/files.ts';
 import { randomToken } from '../../util/random-token.ts';
 
 const HOLDER = z.object({

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { makeDirectory, readForeignFile } from '../../util/files.ts';
+import { makeDirectory, readForeignFile } from '../../util/files/files.ts';
 import { printable } from '../../util/log.ts';
 import { commandLine } from '../../util/quote.ts';
 import type { ShareGuard } from '../share/guard.ts';

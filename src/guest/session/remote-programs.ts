@@ -6,7 +6,7 @@
 // The batch script of a grid job knows by `alive` beside it that it is in a guest.
 // The job does not hang on the connection: who has lost it reads on from where it was.
 import { shellQuote } from '../../util/quote.ts';
-import { renderTemplate } from '../../util/template.ts';
+import { renderTemplate } from '../../util/templates/template.ts';
 import type { Limit } from './limits.ts';
 
 /** The signals that are handed on from the job starter to the job. */

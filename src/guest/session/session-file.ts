@@ -4,7 +4,7 @@ import { chownSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { VmbatchError } from '../../util/errors.ts';
-import { makeDirectory, readForeignFile, writeFileAtomic } from '../../util/files.ts';
+import { makeDirectory, readForeignFile, writeFileAtomic } from '../../util/files/files.ts';
 
 const SESSION = z.object({
   version: z.literal(1),

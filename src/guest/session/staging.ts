@@ -15,8 +15,8 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VmbatchError } from '../../util/errors.ts';
+import { describeRun, type Run } from '../../util/processes/run.ts';
 import { shellQuote } from '../../util/quote.ts';
-import { describeRun, type Run } from '../../util/run.ts';
 import { type Connection, ConnectionLost, type RemoteCommand } from './connection.ts';
 
 /** Carries a job's files. Either may be called again after a `ConnectionLost`. */

@@ -3,7 +3,7 @@ import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { type Document, isMap, parseDocument, type YAMLMap } from 'yaml';
 import { parseNodeConfig } from '../../node-file/read.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import { writeFileAtomic } from '../../util/files.ts';
+import { writeFileAtomic } from '../../util/files/files.ts';
 
 /** The keys of one image as they stand in the node file. */
 export type ImageEntry = Record<string, unknown>;

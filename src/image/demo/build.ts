@@ -12,7 +12,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import tmp from 'tmp';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { buildDisk, DISK_BYTES } from './disk.ts';
 import {
   BUILDER_VERSION,

@@ -1,6 +1,6 @@
 // The demo guest's disk: an ext4 file system made without mounting anything, in a qcow2 file.
 import { rmSync, truncateSync, writeFileSync } from 'node:fs';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { runTool } from './tools.ts';
 
 /** What the guest sees; the file holds only what is used. Room for a job's scratch files. */

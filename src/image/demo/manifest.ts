@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { resourcePath } from '../../util/resources.ts';
+import { resourcePath } from '../../util/program/resources.ts';
 import { CONVERT_OPTIONS, DISK_BYTES, FILE_SYSTEM_OPTIONS } from './disk.ts';
 import { GUEST_PACKAGES, type ImagePackage, KERNEL_METAPACKAGE } from './packages.ts';
 import { GUEST_FILES, INITRAMFS_INIT, TREE_RECIPE } from './rootfs.ts';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { runTool } from './tools.ts';
 
 /** The package whose dependency is the newest cloud kernel: small, and with virtio and NFS. */

@@ -10,8 +10,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
-import { resourcePath } from '../../util/resources.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
+import { resourcePath } from '../../util/program/resources.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import { findLibraries } from './libraries.ts';
 import { formatModulesAlias, formatModulesDep, type KernelModule } from './modules.ts';

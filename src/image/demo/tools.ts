@@ -1,6 +1,6 @@
 // Running the programs that make an image: each failure names the program and the package that has it.
 import { VmbatchError } from '../../util/errors.ts';
-import { describeRun, type Run, type RunOptions, type RunResult } from '../../util/run.ts';
+import { describeRun, type Run, type RunOptions, type RunResult } from '../../util/processes/run.ts';
 
 /** Debian packages of the programs that building an image starts. */
 const TOOL_PACKAGES: Readonly<Record<string, string>> = {

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { layerFailed } from './guest-tree.ts';
 
 const START_MS = 30_000;

@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
-import { describeRun, type Run } from '../../util/run.ts';
+import { describeRun, type Run } from '../../util/processes/run.ts';
 import type { Change } from './contents.ts';
 
 export interface GuestTree {

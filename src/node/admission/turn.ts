@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import type { GuestProcess } from '../../hypervisor/port.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { makeDirectory, namesIn, removeFile, writeFileAtomic } from '../../util/files.ts';
+import { makeDirectory, namesIn, removeFile, writeFileAtomic } from '../../util/files/files.ts';
 
 const TICKET = z.object({
   pid: z.int(),

@@ -20,8 +20,8 @@ import {
   warning,
 } from '../../util/check.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { nearestDirectory } from '../../util/files.ts';
-import type { Run } from '../../util/run.ts';
+import { nearestDirectory } from '../../util/files/files.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { formatMebibytes, formatSize } from '../../util/units.ts';
 import { openHypervisor } from '../environment.ts';
 import { findMom, type MomPlace } from '../mom.ts';

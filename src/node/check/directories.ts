@@ -3,8 +3,8 @@ import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import type { NodeConfig } from '../../node-file/read.ts';
 import { type Check, type Finding, failed, ok, warning } from '../../util/check.ts';
 import { errnoOf } from '../../util/errors.ts';
-import { nearestDirectory } from '../../util/files.ts';
-import { writableByOthers } from '../../util/trusted-file.ts';
+import { nearestDirectory } from '../../util/files/files.ts';
+import { writableByOthers } from '../../util/files/trusted-file.ts';
 
 const OF_THE_KERNEL = /^\/(proc|sys|dev)(\/|$)/;
 

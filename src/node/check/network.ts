@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { chooseDomainType } from '../../hypervisor/domain-type.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
 import { type Check, type Finding, failed, ok, warning } from '../../util/check.ts';
-import { nearestDirectory } from '../../util/files.ts';
+import { nearestDirectory } from '../../util/files/files.ts';
+import { describeRun, type Run } from '../../util/processes/run.ts';
 import { commandLine } from '../../util/quote.ts';
-import { describeRun, type Run } from '../../util/run.ts';
 import { nearestName } from '../../util/values.ts';
 
 const INTERFACES = '/sys/class/net';

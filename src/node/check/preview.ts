@@ -17,7 +17,7 @@ import { chooseDomainType } from '../../hypervisor/domain-type.ts';
 import { renderDomainXml } from '../../hypervisor/domain-xml.ts';
 import { demoConfig } from '../../node-file/demo.ts';
 import { loadNodeConfig, type NodeConfig } from '../../node-file/read.ts';
-import { type Account, accountOfUid, findAccount } from '../../util/account.ts';
+import { type Account, accountOfUid, findAccount } from '../../util/accounts/account.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { randomToken } from '../../util/random-token.ts';
 import { siteDomainTemplate } from '../life/steps/domain.ts';

@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path';
 import { torqueFolder, torqueFolders, USUAL_FOLDERS } from '../../batch/torque/node-commands.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
 import { type Check, type Finding, failed, ok, warning } from '../../util/check.ts';
-import { folderOf, isProgram, NO_PATH } from '../../util/find-program.ts';
+import { folderOf, isProgram, NO_PATH } from '../../util/processes/find-program.ts';
+import { describeRun, type Run } from '../../util/processes/run.ts';
 import { PROGRAMS, type Program } from '../../util/programs.ts';
-import { describeRun, type Run } from '../../util/run.ts';
 
 export interface ProgramSite {
   /** The mom's `mom_priv`. */

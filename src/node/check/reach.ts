@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { imageFiles } from '../../image/chain.ts';
 import type { NodeConfig } from '../../node-file/read.ts';
 import { type Check, type Finding, failed, ok, skipped } from '../../util/check.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 
 interface Site {
   config: () => NodeConfig;

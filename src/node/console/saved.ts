@@ -1,7 +1,7 @@
 // Consoles of failed jobs, kept after their guests are gone: STATE/consoles/JOBID.log, the newest few of them.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeDirectory, removeFile, writeFileAtomic } from '../../util/files.ts';
+import { makeDirectory, removeFile, writeFileAtomic } from '../../util/files/files.ts';
 import { readConsoleEnd } from './tail.ts';
 
 /** A guest writes what it likes to its console; what is kept of it is the end. */

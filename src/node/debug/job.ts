@@ -1,7 +1,7 @@
 // Which job of this node an admin means: its whole id, or the number alone.
 import { join } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';
-import { namesIn } from '../../util/files.ts';
+import { namesIn } from '../../util/files/files.ts';
 import { consoleDirectory } from '../console/saved.ts';
 
 /** The id of a job that has something on this node: a guest, or a kept console.

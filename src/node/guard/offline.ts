@@ -4,7 +4,7 @@ import { commandPath } from '../../batch/torque/commands.ts';
 import { torqueOnNode } from '../../batch/torque/node-commands.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
 import { printable } from '../../util/log.ts';
-import { describeRun, type Run } from '../../util/run.ts';
+import { describeRun, type Run } from '../../util/processes/run.ts';
 import { changeGuard, type GuardState } from './state.ts';
 
 export interface OfflineOptions {

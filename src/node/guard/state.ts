@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { readForeignFile, writeFileAtomic } from '../../util/files.ts';
+import { readForeignFile, writeFileAtomic } from '../../util/files/files.ts';
 import { claimJob } from '../claim.ts';
 import { mustBeOwn } from '../owner/state-owner.ts';
 

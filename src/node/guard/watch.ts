@@ -2,7 +2,7 @@
 import type { NodeConfig } from '../../node-file/config.ts';
 import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { foreignOwner } from '../owner/state-owner.ts';
 import { takeOffline, takeOfflineUnnoted } from './offline.ts';
 import { changeGuard, hasGuardState, type NodeFault, readGuard } from './state.ts';

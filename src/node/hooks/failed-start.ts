@@ -2,11 +2,11 @@
 
 import type { HookArguments } from '../../batch/torque/hook-arguments.ts';
 import { BUILT_IN_DEFAULTS, type NodeConfig } from '../../node-file/config.ts';
-import { findAccount } from '../../util/account.ts';
+import { findAccount } from '../../util/accounts/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
-import { reportError } from '../../util/report.ts';
-import { run } from '../../util/run.ts';
+import { run } from '../../util/processes/run.ts';
+import { reportError } from '../../util/program/report.ts';
 import { openCountedLog, openLastLog } from '../environment.ts';
 import { noteFault } from '../guard/watch.ts';
 import type { CountedLog } from '../repeats/counted-log.ts';

@@ -3,9 +3,9 @@
 import { accessSync, constants, readFileSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isOn, MAX_MOM_LINE, type MomConfig, settingsNamed } from '../../batch/torque/mom-config.ts';
-import type { Account } from '../../util/account.ts';
+import type { Account } from '../../util/accounts/account.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import { DEFAULT_JOB_STARTER, readInstalled } from '../installed.ts';
 import { isShim, shimValue } from './shim.ts';
 

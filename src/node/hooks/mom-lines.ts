@@ -8,7 +8,7 @@ import {
   settingsNamed,
 } from '../../batch/torque/mom-config.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import { writeFileAtomic } from '../../util/files.ts';
+import { writeFileAtomic } from '../../util/files/files.ts';
 
 const BEGIN = '# vmbatch: begin';
 const END = '# vmbatch: end';

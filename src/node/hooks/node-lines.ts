@@ -1,7 +1,7 @@
 // The node file that TORQUE's mom makes for a job: a line for each of its slots, with the node that the slot is on.
 import { nodeParts, nodeRequest } from '../../batch/torque/node-request.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import { readForeignFile } from '../../util/files.ts';
+import { readForeignFile } from '../../util/files/files.ts';
 import type { Log } from '../../util/log.ts';
 
 /** A name and a line break for each slot of a job. */

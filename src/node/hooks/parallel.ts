@@ -11,7 +11,7 @@ import { checkReadyDirectory } from '../../guest/ready/ready.ts';
 import { describeShare } from '../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../guest/share/guard.ts';
 import { checkMounted } from '../../guest/share/mounted.ts';
-import { findAccount } from '../../util/account.ts';
+import { findAccount } from '../../util/accounts/account.ts';
 import { toVmbatchError, VmbatchError } from '../../util/errors.ts';
 import { startInBackground } from '../background.ts';
 import { type PrologueOptions, startGuest } from '../life/start.ts';

@@ -3,7 +3,7 @@
 import { readFileSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeConfig } from '../../node-file/read.ts';
-import { writeFileAtomic } from '../../util/files.ts';
+import { writeFileAtomic } from '../../util/files/files.ts';
 import { prepareState } from '../record.ts';
 
 function queueListPath(state: string): string {

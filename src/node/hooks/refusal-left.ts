@@ -3,7 +3,7 @@
 // has ended or $jobstartblocktime has passed.
 import { mkdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { readForeignFile, writeFileAtomic } from '../../util/files.ts';
+import { readForeignFile, writeFileAtomic } from '../../util/files/files.ts';
 import { momFileOf } from '../mom-jobs.ts';
 import { jobPaths, prepareState } from '../record.ts';
 

@@ -1,7 +1,7 @@
 // Telling the grid user why a job can never run: TORQUE does not deliver the output of a prologue that exits
 // with 1.
-import { type Account, performAs } from '../../util/as-user.ts';
-import { readForeignFile } from '../../util/files.ts';
+import { type Account, performAs } from '../../util/accounts/as-user.ts';
+import { readForeignFile } from '../../util/files/files.ts';
 
 /** A directive stands near the beginning of a script. Bytes. */
 const MAX_SCRIPT_BYTES = 64 * 1024 * 1024;

@@ -14,7 +14,7 @@ import { stagingOf } from '../../guest/session/staging.ts';
 import { openShareGuard } from '../../guest/share/guard.ts';
 import { processRuns } from '../../hypervisor/guest-process.ts';
 import { errnoOf, FAULT_OUTCOMES, formatError, toVmbatchError, VmbatchError } from '../../util/errors.ts';
-import { spawnRun } from '../../util/spawn-run.ts';
+import { spawnRun } from '../../util/processes/spawn-run.ts';
 import { jobEnvironment } from './job-surroundings.ts';
 
 export interface RunJobOptions {

@@ -4,7 +4,7 @@ import { linkSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
-import { readForeignFile, removeFile, writeFileAtomic } from '../../util/files.ts';
+import { readForeignFile, removeFile, writeFileAtomic } from '../../util/files/files.ts';
 import { compareMachines, describeMachine, thisMachine } from './machine.ts';
 
 const OWNER = z.object({

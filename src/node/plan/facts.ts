@@ -5,7 +5,7 @@ import { cachedCapabilities, checkDemands } from '../../hypervisor/capabilities.
 import { cpusOfJob, numaNodesOf } from '../../hypervisor/cpus.ts';
 import { chooseDomainType } from '../../hypervisor/domain-type.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
-import type { Run } from '../../util/run.ts';
+import type { Run } from '../../util/processes/run.ts';
 import type { NodeFacts } from '../life/steps/step.ts';
 
 /** @throws VmbatchError `node` (`capability-missing`) for what the node file asks of libvirt and libvirt does not have here. */

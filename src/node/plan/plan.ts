@@ -10,7 +10,7 @@ import { type NetworkPlan, planNetwork } from '../../guest/network/plan.ts';
 import { filesystemsOf, mountsOf } from '../../guest/share/mounts.ts';
 import { type DomainDescription, type DomainDisk, guestDiskNames } from '../../hypervisor/domain-xml.ts';
 import type { ImageConfig, NodeConfig, PoolEntry } from '../../node-file/config.ts';
-import type { Account } from '../../util/account.ts';
+import type { Account } from '../../util/accounts/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import type { NodeFacts } from '../life/steps/step.ts';
 

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import type { ContextSite } from '../../context/disk-files.ts';
 import type { NodeConfig } from '../../node-file/config.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import { readForeignFile } from '../../util/files.ts';
+import { readForeignFile } from '../../util/files/files.ts';
+import { writableByOthers } from '../../util/files/trusted-file.ts';
+import { resourcePath } from '../../util/program/resources.ts';
 import { commandLine } from '../../util/quote.ts';
-import { resourcePath } from '../../util/resources.ts';
-import { writableByOthers } from '../../util/trusted-file.ts';
 import type { GuestPlan } from './plan.ts';
 
 /** A hook is a script; what it needs besides lies on the share or in the image. */

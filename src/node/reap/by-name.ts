@@ -5,7 +5,7 @@ import { type Lease, listLeases, releaseLease } from '../../guest/network/lease.
 import { removeSession, sessionPaths } from '../../guest/session/session-file.ts';
 import { domainOf, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
-import { namesIn } from '../../util/files.ts';
+import { namesIn } from '../../util/files/files.ts';
 import { endTurn, listTickets } from '../admission/turn.ts';
 import { jobIds, jobPaths, removeJobDirectory } from '../record.ts';
 

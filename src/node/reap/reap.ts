@@ -3,9 +3,9 @@
 import { dropIdleCacheDisks } from '../../guest/disk/cache.ts';
 import { eachProcess, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
-import { removeUsersFile } from '../../util/as-user.ts';
+import { removeUsersFile } from '../../util/accounts/as-user.ts';
 import { toVmbatchError } from '../../util/errors.ts';
-import { removeFile } from '../../util/files.ts';
+import { removeFile } from '../../util/files/files.ts';
 import type { Log } from '../../util/log.ts';
 import { claimJob, isClaimed } from '../claim.ts';
 import { appendHistory } from '../history.ts';

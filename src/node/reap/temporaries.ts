@@ -4,7 +4,7 @@ import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { brokenLeases } from '../../guest/network/lease.ts';
 import { startTicksOf } from '../../hypervisor/guest-process.ts';
-import { namesIn } from '../../util/files.ts';
+import { namesIn } from '../../util/files/files.ts';
 import { deadClaims } from '../claim.ts';
 import { findRecord, jobIds, leaseDirectory } from '../record.ts';
 

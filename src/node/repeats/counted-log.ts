@@ -2,7 +2,7 @@
 // the disk, and must not push out what else the log has to tell.
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { namesIn, removeFile } from '../../util/files.ts';
+import { namesIn, removeFile } from '../../util/files/files.ts';
 import type { Log, LogLine, LogSink } from '../../util/log.ts';
 import { isOver, keyOf, memoryFile, readMemory, type Said, writeMemory } from './memory.ts';
 

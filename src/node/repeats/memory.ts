@@ -3,7 +3,13 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { makeDirectory, namesIn, readForeignFile, removeFile, writeFileAtomic } from '../../util/files.ts';
+import {
+  makeDirectory,
+  namesIn,
+  readForeignFile,
+  removeFile,
+  writeFileAtomic,
+} from '../../util/files/files.ts';
 import type { LogLine } from '../../util/log.ts';
 import { foreignOwner } from '../owner/state-owner.ts';
 

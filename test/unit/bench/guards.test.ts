@@ -17,7 +17,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { compileTemplate } from '../../../scripts/compile-template.mjs';
 import { chunkSource, compiledPath } from '../../../src/util/program/chunk-source.mjs';
 import { shellQuote } from '../../../src/util/quote.ts';
-import { renderTemplate } from '../../../src/util/template.ts';
+import { renderTemplate } from '../../../src/util/templates/template.ts';
 import { environment, USER } from '../../bench/measure.ts';
 import { folderForFiles, makeSite, makeSubmission, type Site, type SiteOptions } from '../../bench/site.ts';
 

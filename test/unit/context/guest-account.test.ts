@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { guestAccount, refuseRoot } from '../../../src/context/guest-account.ts';
 import { FAULT_OUTCOMES, toVmbatchError } from '../../../src/util/errors.ts';
-import { resourcePath } from '../../../src/util/resources.ts';
+import { resourcePath } from '../../../src/util/program/resources.ts';
 
 const ACCOUNT = {
   ...{ name: 'alice', uid: 5001, gid: 5000, group: 'alice', groups: [{ name: 'grid', gid: 6000 }] },

@@ -8,7 +8,7 @@ import {
   type HostCapabilities,
   parseDomainCapabilities,
 } from '../../../src/hypervisor/capabilities.ts';
-import type { Run } from '../../../src/util/run.ts';
+import type { Run } from '../../../src/util/processes/run.ts';
 
 let state: string;
 beforeEach(() => {

@@ -10,8 +10,8 @@ import {
   guestDiskNames,
   renderDomainXml,
 } from '../../../src/hypervisor/domain-xml.ts';
-import { resourcePath } from '../../../src/util/resources.ts';
-import { openSiteTemplate } from '../../../src/util/site-template.ts';
+import { resourcePath } from '../../../src/util/program/resources.ts';
+import { openSiteTemplate } from '../../../src/util/templates/site-template.ts';
 
 const JOB = '/state/jobs/112.server';
 const NO_TUNING: DomainDescription['tuning'] = {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { openVirsh } from '../../../src/hypervisor/virsh.ts';
-import type { Run, RunResult } from '../../../src/util/run.ts';
+import type { Run, RunResult } from '../../../src/util/processes/run.ts';
 
 const ANSWER: RunResult = {
   command: 'virsh',

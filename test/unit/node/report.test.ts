@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { formatError, toVmbatchError, VmbatchError } from '../../../src/util/errors.ts';
-import { reportError } from '../../../src/util/report.ts';
+import { reportError } from '../../../src/util/program/report.ts';
 
 describe('reportError', () => {
   it('shows the stack of a bug in terms of the sources', () => {

@@ -1,7 +1,7 @@
 // What commands do when nobody reads what they print, or when it cannot be written.
 import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { resourcePath } from '../../../src/util/resources.ts';
+import { resourcePath } from '../../../src/util/program/resources.ts';
 
 const COMMANDS = ['--help', 'check node', 'image list', 'info --help', 'hooks --help', 'node --help'];
 

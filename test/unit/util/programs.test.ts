@@ -35,9 +35,9 @@ const COMPUTED: Readonly<Record<string, string>> = {
   'commands/hooks/epilogue.ts': 'vmbatch itself',
   'commands/hooks/prologue.ts': 'vmbatch itself',
   'commands/reap.ts': 'a function of its own',
-  'util/as-user/process.ts': 'Node, by identityArguments',
-  'util/run.ts': 'the port',
-  'util/spawn-run.ts': 'the port',
+  'util/accounts/as-user/process.ts': 'Node, by identityArguments',
+  'util/processes/run.ts': 'the port',
+  'util/processes/spawn-run.ts': 'the port',
 };
 
 function startedIn(text: string): { named: string[]; computed: string[] } {

@@ -2,7 +2,7 @@
 import { contextFiles } from '../../../context/disk-files.ts';
 import { buildIso } from '../../../context/iso9660.ts';
 import { cacheDiskPath } from '../../../guest/disk/cache.ts';
-import { removeFile, writeFileAtomic } from '../../../util/files.ts';
+import { removeFile, writeFileAtomic } from '../../../util/files/files.ts';
 import { planGuest, siteOf } from '../../plan/plan.ts';
 import { loadSiteFiles } from '../../plan/site-files.ts';
 import { leasesOf } from './network.ts';

@@ -4,7 +4,7 @@ import { leaseCacheDisk, releaseCacheDisk } from '../../../guest/disk/cache.ts';
 import { createOverlay } from '../../../guest/disk/overlay.ts';
 import { createSparseFile } from '../../../guest/disk/scratch.ts';
 import { resolveBacking } from '../../../image/layer/backing.ts';
-import { removeFile } from '../../../util/files.ts';
+import { removeFile } from '../../../util/files/files.ts';
 import { leaseDirectory, writeRecord } from '../../record.ts';
 import type { Step } from './step.ts';
 

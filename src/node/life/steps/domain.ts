@@ -7,8 +7,8 @@ import { findGuestProcess, processRuns } from '../../../hypervisor/guest-process
 import type { DomainType } from '../../../hypervisor/port.ts';
 import type { NodeConfig } from '../../../node-file/config.ts';
 import { VmbatchError } from '../../../util/errors.ts';
-import { removeFile, writeFileAtomic } from '../../../util/files.ts';
-import { openSiteTemplate, type SiteTemplate } from '../../../util/site-template.ts';
+import { removeFile, writeFileAtomic } from '../../../util/files/files.ts';
+import { openSiteTemplate, type SiteTemplate } from '../../../util/templates/site-template.ts';
 import type { JobRecord } from '../../record.ts';
 import type { Step } from './step.ts';
 import { keepXenConsole } from './xen-console.ts';

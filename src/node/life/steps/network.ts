@@ -5,7 +5,7 @@ import { leaseMac, macAddress, releaseMac } from '../../../guest/network/mac.ts'
 import { leasePoolEntry, releasePoolEntry } from '../../../guest/network/pool.ts';
 import { leasePort, releasePort } from '../../../guest/network/port-lease.ts';
 import type { PoolEntry } from '../../../node-file/config.ts';
-import { makeDirectory } from '../../../util/files.ts';
+import { makeDirectory } from '../../../util/files/files.ts';
 import { type JobRecord, leaseDirectory, writeRecord } from '../../record.ts';
 import type { StartingJob, Step } from './step.ts';
 

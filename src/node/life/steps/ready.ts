@@ -19,7 +19,7 @@ import { describeShare } from '../../../guest/share/describe.ts';
 import { checkShare, openShareGuard } from '../../../guest/share/guard.ts';
 import { checkMounted } from '../../../guest/share/mounted.ts';
 import { processRuns } from '../../../hypervisor/guest-process.ts';
-import { removeUsersFile } from '../../../util/as-user.ts';
+import { removeUsersFile } from '../../../util/accounts/as-user.ts';
 import { printable } from '../../../util/log.ts';
 import { ownAddresses } from '../../../util/own-addresses.ts';
 import { endTurn } from '../../admission/turn.ts';

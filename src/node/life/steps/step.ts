@@ -9,9 +9,9 @@ import type { Call } from '../../../guest/peers.ts';
 import type { ShareGuard } from '../../../guest/share/guard.ts';
 import type { DomainType, GuestProcess, Hypervisor } from '../../../hypervisor/port.ts';
 import type { NodeConfig } from '../../../node-file/read.ts';
-import type { Account } from '../../../util/account.ts';
+import type { Account } from '../../../util/accounts/account.ts';
 import type { Log } from '../../../util/log.ts';
-import type { Run } from '../../../util/run.ts';
+import type { Run } from '../../../util/processes/run.ts';
 import type { GuestPlan } from '../../plan/plan.ts';
 import type { JobPaths, JobRecord, StepName } from '../../record.ts';
 

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { openControlDirectory } from '../../../../src/arc/control-directory.ts';
 import { Absentees } from '../../../../src/ce/scan/absentees.ts';
 import { EndSources } from '../../../../src/ce/scan/sources.ts';
-import type { Run, RunResult } from '../../../../src/util/run.ts';
+import type { Run, RunResult } from '../../../../src/util/processes/run.ts';
 
 const MINUTE = 60_000;
 const START = 1_800_000_000_000;

@@ -19,7 +19,7 @@ import { describe, expect, it } from 'vitest';
 import { diagValue } from '../../../../src/arc/diag.ts';
 import { scanOnce } from '../../../../src/ce/scan/scan.ts';
 import { logDuration } from '../../../../src/ce/submit/durations.ts';
-import { run } from '../../../../src/util/run.ts';
+import { run } from '../../../../src/util/processes/run.ts';
 import {
   calls,
   control,

@@ -14,7 +14,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseArcConfiguration } from '../../../../src/arc/configuration/configuration.ts';
 import { loadGramiAndValues } from '../../../../src/arc/grami.ts';
 import { type Submission, submit } from '../../../../src/ce/submit/submit.ts';
-import type { RunResult } from '../../../../src/util/run.ts';
+import type { RunResult } from '../../../../src/util/processes/run.ts';
 
 let root: string;
 let session: string;

@@ -16,7 +16,7 @@ import { cancel } from '../../../../src/ce/cancel.ts';
 import { main as cancelMain } from '../../../../src/commands/ce/cancel.ts';
 import { main as submitMain } from '../../../../src/commands/ce/submit.ts';
 import { FAULT_OUTCOMES, formatError, toVmbatchError } from '../../../../src/util/errors.ts';
-import type { RunResult } from '../../../../src/util/run.ts';
+import type { RunResult } from '../../../../src/util/processes/run.ts';
 import { type FakeTorque, fakeTorque, recordedCalls } from '../fake-torque.ts';
 
 let torque: FakeTorque;

@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { resourcePath } from '../../../../src/util/resources.ts';
+import { resourcePath } from '../../../../src/util/program/resources.ts';
 
 const SERVICE = resourcePath('share/guest/vmbatch-guest');
 const SHELLS = [['/bin/dash'], ['/bin/bash'], ['/bin/busybox', 'sh']].filter(([program]) =>

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { resourcePath } from '../../../../src/util/resources.ts';
+import { resourcePath } from '../../../../src/util/program/resources.ts';
 
 const SERVICE = resourcePath('share/guest/vmbatch-guest');
 const SHELLS = [

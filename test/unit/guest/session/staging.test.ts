@@ -18,7 +18,7 @@ import { JobSession } from '../../../../src/guest/session/job-session.ts';
 import { readOutcome, sessionPaths, writeSession } from '../../../../src/guest/session/session-file.ts';
 import { type Staging, stagingOf } from '../../../../src/guest/session/staging.ts';
 import { runJob } from '../../../../src/node/life/run.ts';
-import { spawnRun } from '../../../../src/util/spawn-run.ts';
+import { spawnRun } from '../../../../src/util/processes/spawn-run.ts';
 import { startSshServer, type TestServer } from '../../../support/ssh-server.ts';
 
 let server: TestServer;

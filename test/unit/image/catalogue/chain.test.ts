@@ -23,7 +23,7 @@ import { resolveBacking } from '../../../../src/image/layer/backing.ts';
 import { verifyInTime } from '../../../../src/node/admission/image-hashes.ts';
 import { checkNode } from '../../../../src/node/check/check-node.ts';
 import { loadNodeConfig } from '../../../../src/node-file/read.ts';
-import { run } from '../../../../src/util/run.ts';
+import { run } from '../../../../src/util/processes/run.ts';
 
 let folder: string;
 let output: string;

@@ -15,7 +15,7 @@ import { buildDemoImage } from '../../../../src/image/demo/build.ts';
 import { hashInputs, RECIPE, readManifest, whyOutdated } from '../../../../src/image/demo/manifest.ts';
 import { GUEST_PACKAGES } from '../../../../src/image/demo/packages.ts';
 import { INITRAMFS_MODULES, ROOT_MODULES } from '../../../../src/image/demo/rootfs.ts';
-import type { Run } from '../../../../src/util/run.ts';
+import type { Run } from '../../../../src/util/processes/run.ts';
 import { buildModule, buildProgram } from './elf-builder.ts';
 
 const RELEASE = '6.1.0-99-cloud-amd64';

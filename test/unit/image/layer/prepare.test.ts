@@ -23,7 +23,7 @@ import {
   pruneLayers,
 } from '../../../../src/image/layer/prepare.ts';
 import { parseNodeConfig } from '../../../../src/node-file/read.ts';
-import { run } from '../../../../src/util/run.ts';
+import { run } from '../../../../src/util/processes/run.ts';
 import { bundleProgram, runAtOnce, WAIT_FOR_START } from '../../../support/bundled.ts';
 import {
   DEBIAN_SYSTEMD,
@@ -307,7 +307,7 @@ describe('image prepare', () => {
       `${WAIT_FOR_START}
       import { parseNodeConfig } from './src/node-file/read.ts';
       import { loadServiceFiles, prepareImage } from './src/image/layer/prepare.ts';
-      import { run } from './src/util/run.ts';
+      import { run } from './src/util/processes/run.ts';
       const [state, node] = process.argv.slice(2);
       const image = parseNodeConfig(node, 'test').images.get('stock');
       const files = loadServiceFiles((name) => ${JSON.stringify(`${root}/`)} + name);

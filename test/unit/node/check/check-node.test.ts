@@ -6,7 +6,7 @@ import { checkNode, NODE_CHECKS } from '../../../../src/node/check/check-node.ts
 import { installHooks } from '../../../../src/node/hooks/install.ts';
 import { parseNodeConfig } from '../../../../src/node-file/read.ts';
 import type { CheckResult } from '../../../../src/util/check.ts';
-import { type Run, type RunResult, run } from '../../../../src/util/run.ts';
+import { type Run, type RunResult, run } from '../../../../src/util/processes/run.ts';
 
 let folder: string;
 

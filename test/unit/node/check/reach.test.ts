@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { reachRow } from '../../../../src/node/check/reach.ts';
 import { parseNodeConfig } from '../../../../src/node-file/read.ts';
-import { type Run, run } from '../../../../src/util/run.ts';
+import { type Run, run } from '../../../../src/util/processes/run.ts';
 
 let folder: string;
 beforeEach(() => {

@@ -8,7 +8,7 @@ import { bringBack, takeOffline } from '../../../../src/node/guard/offline.ts';
 import { hasGuardState, readGuard } from '../../../../src/node/guard/state.ts';
 import { noteFault, noteSuccess } from '../../../../src/node/guard/watch.ts';
 import type { Log } from '../../../../src/util/log.ts';
-import type { Run } from '../../../../src/util/run.ts';
+import type { Run } from '../../../../src/util/processes/run.ts';
 
 let state: string;
 let calls: string[][];

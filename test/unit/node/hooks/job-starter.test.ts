@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readOutcome, sessionPaths, writeSession } from '../../../../src/guest/session/session-file.ts';
 import { renderShim } from '../../../../src/node/hooks/shim.ts';
-import { resourcePath } from '../../../../src/util/resources.ts';
+import { resourcePath } from '../../../../src/util/program/resources.ts';
 import { startUserGuest, type UserGuest } from '../../../support/user-guest.ts';
 
 const JOB = '7.server';

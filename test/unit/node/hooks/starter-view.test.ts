@@ -6,7 +6,7 @@ import { readMomConfig } from '../../../../src/batch/torque/mom-config.ts';
 import { mustStartJobs, refusedTo, viewStarter } from '../../../../src/node/hooks/job-starter.ts';
 import { SHIM_MARK } from '../../../../src/node/hooks/shim.ts';
 import { noteInstalled } from '../../../../src/node/installed.ts';
-import { run } from '../../../../src/util/run.ts';
+import { run } from '../../../../src/util/processes/run.ts';
 
 let folder: string;
 let config: string;

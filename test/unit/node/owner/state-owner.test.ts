@@ -15,7 +15,7 @@ import {
   ownState,
 } from '../../../../src/node/owner/state-owner.ts';
 import { jobPaths } from '../../../../src/node/record.ts';
-import type { Run } from '../../../../src/util/run.ts';
+import type { Run } from '../../../../src/util/processes/run.ts';
 import { type FakeNode, fakeNode, leftOn } from '../../../support/fake-node.ts';
 
 const WN1: Machine = {

@@ -18,7 +18,12 @@ import { setTimeout } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { helperInBundle } from '../../../../scripts/bundled-helper.mjs';
-import { openUserFiles, performAs, removeUsersFile, type UserFiles } from '../../../../src/util/as-user.ts';
+import {
+  openUserFiles,
+  performAs,
+  removeUsersFile,
+  type UserFiles,
+} from '../../../../src/util/accounts/as-user.ts';
 
 const ROOT = process.getuid?.() === 0;
 const NOBODY = { uid: 65534, gid: 65534 };
@@ -256,7 +261,7 @@ describe('the helper', () => {
       const program = at('program.mjs');
       await build({
         stdin: {
-          contents: `import { openUserFiles } from './src/util/as-user.ts';
+          contents: `import { openUserFiles } from './src/util/accounts/as-user.ts';
           const files = openUserFiles(${JSON.stringify(USER)});
           await files.perform([{ do: 'remove', path: '/nonexistent/x' }]);
           setInterval(() => undefined, 1000);`,

@@ -1,9 +1,9 @@
 // Templates that an admin wrote: compiled when they are used, escaped as ours are, and their mistakes told with file and line.
 import { readFileSync } from 'node:fs';
 import { Script } from 'node:vm';
-import { errnoOf, VmbatchError } from './errors.ts';
+import { errnoOf, VmbatchError } from '../errors.ts';
+import { writableByOthers } from '../files/trusted-file.ts';
 import { ESCAPES, type Language } from './template.ts';
-import { writableByOthers } from './trusted-file.ts';
 
 export interface SiteTemplate {
   path: string;

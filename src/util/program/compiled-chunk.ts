@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Script } from 'node:vm';
-import { errnoOf } from './errors.ts';
-import { chunkSource, compiledPath, HEAD_LENGTH } from './program/chunk-source.mjs';
+import { errnoOf } from '../errors.ts';
+import { chunkSource, compiledPath, HEAD_LENGTH } from './chunk-source.mjs';
 
 interface CommandModule {
   main: (argv: string[]) => Promise<number>;
@@ -32,7 +32,7 @@ function load(file: string): unknown {
     cachedData,
   });
   const module = { exports: {} };
-  const nearby = (id: string) => (id.startsWith('./') ? load(`${directory}/${id.slice(2)}`) : require(id));
+  const nearby = (id: string) => (id.startsWith('../') ? load(`${directory}/${id.slice(2)}`) : require(id));
   script.runInThisContext()(module.exports, nearby, module, file, directory);
   loaded.set(file, module.exports);
   return module.exports;

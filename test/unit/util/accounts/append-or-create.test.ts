@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openUserFiles } from '../../../src/util/as-user.ts';
+import { openUserFiles } from '../../../../src/util/accounts/as-user.ts';
 
 const ROOT = process.getuid?.() === 0;
 const USER = ROOT

@@ -1,5 +1,5 @@
 // The one place that tells who is not root to become it.
-import { VmbatchError } from './errors.ts';
+import { VmbatchError } from '../errors.ts';
 
 /** @throws VmbatchError `node` (`not-root`) unless we are root */
 export function requireRoot(command: string): void {

@@ -1,6 +1,6 @@
 // Writing to stderr at once, past `process.stderr`: making that stream costs a short command 2 ms.
 import { writeSync } from 'node:fs';
-import { errnoOf } from './errors.ts';
+import { errnoOf } from '../errors.ts';
 
 /** Whether the stream has something to write, so that all that follows must queue behind it. */
 let streaming = false;

@@ -1,7 +1,7 @@
 // The helper's process, seen from outside: started with the ids of an account, asked, ended. The account may do with a process of its
 // own what it likes, so nothing that comes from there is taken for granted.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { VmbatchError } from '../errors.ts';
+import { VmbatchError } from '../../errors.ts';
 import { helperSource } from './helper-source.ts';
 import type { FileOperation, FileResult } from './operations.ts';
 

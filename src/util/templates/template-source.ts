@@ -7,7 +7,7 @@ import ejs from 'ejs';
 /** A compiled template: `data` is `it` in it, and `escapeValue` is what `<%= %>` does. */
 export type Template = (data: object, escapeValue: (value: unknown) => string) => string;
 
-const FOLDER = join(import.meta.dirname, '..', '..', 'templates');
+const FOLDER = join(import.meta.dirname, '..', '..', '..', 'templates');
 
 /** The template `templates/NAME.ejs`; undefined if there is none. */
 export function loadTemplate(name: string): Template | undefined {

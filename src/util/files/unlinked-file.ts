@@ -2,8 +2,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { errnoOf, VmbatchError } from './errors.ts';
-import { randomToken } from './random-token.ts';
+import { errnoOf, VmbatchError } from '../errors.ts';
+import { randomToken } from '../random-token.ts';
 
 /** Calls `use` with a descriptor of a file in the directory for temporary files that has no name any more. It is open for
  * reading and writing and stands at its beginning, so that a child reads `data` from it as its stdin.

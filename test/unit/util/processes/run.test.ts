@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { describeRun, type Run, run } from '../../../src/util/run.ts';
-import { spawnRun } from '../../../src/util/spawn-run.ts';
-import { readIfThere } from '../../support/files.ts';
+import { describeRun, type Run, run } from '../../../../src/util/processes/run.ts';
+import { spawnRun } from '../../../../src/util/processes/spawn-run.ts';
+import { readIfThere } from '../../../support/files.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -152,7 +152,7 @@ it('a signal that ends the program ends what spawnRun started as well', async ()
   const pidFile = join(folder, 'pid');
   const bundle = join(folder, 'spawn-run.cjs');
   await build({
-    entryPoints: ['src/util/spawn-run.ts'],
+    entryPoints: ['src/util/processes/spawn-run.ts'],
     outfile: bundle,
     bundle: true,
     platform: 'node',

@@ -4,6 +4,6 @@ let compiled: Promise<string> | undefined;
 
 /** For `node -e`. */
 export async function helperSource(): Promise<string> {
-  compiled ??= import('../../../scripts/bundled-helper.mjs').then(({ bundledHelper }) => bundledHelper());
+  compiled ??= import('../../../../scripts/bundled-helper.mjs').then(({ bundledHelper }) => bundledHelper());
   return compiled;
 }

@@ -2,8 +2,9 @@
 // execa costs them nearly as much as starting Node. The same port as `run`, and the same behaviour: one table of tests.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readSync } from 'node:fs';
-import { monotonicMs } from './clock.ts';
-import { errnoOf } from './errors.ts';
+import { monotonicMs } from '../clock.ts';
+import { errnoOf } from '../errors.ts';
+import { readAt, withUnlinkedFile } from '../files/unlinked-file.ts';
 import {
   DEFAULT_MAX_BYTES,
   DEFAULT_TIMEOUT_MS,
@@ -12,7 +13,6 @@ import {
   type RunOptions,
   type RunResult,
 } from './run.ts';
-import { readAt, withUnlinkedFile } from './unlinked-file.ts';
 
 /** Runs `file` with `args` without execa. */
 export const spawnRun: Run = async (file, args, options = {}) => {

@@ -1,7 +1,7 @@
 // The accounts of this machine, as the mom sees them.
 import { readFileSync } from 'node:fs';
-import { VmbatchError } from './errors.ts';
-import { run } from './run.ts';
+import { VmbatchError } from '../errors.ts';
+import { run } from '../processes/run.ts';
 
 export interface Account {
   name: string;

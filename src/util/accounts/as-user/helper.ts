@@ -1,8 +1,8 @@
 // The helper process: a line of JSON on stdin is an operation, a line on stdout its result. Everything in it is synchronous: it has
 // nothing else to do, and Node starts sooner without streams.
 import { readSync } from 'node:fs';
-import { errnoOf } from '../errors.ts';
-import { writeAll } from '../files.ts';
+import { errnoOf } from '../../errors.ts';
+import { writeAll } from '../../files/files.ts';
 import { perform } from './operations.ts';
 
 const LINE_FEED = 0x0a;

@@ -15,8 +15,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf } from '../errors.ts';
-import { removeFile, writeAll } from '../files.ts';
+import { errnoOf } from '../../errors.ts';
+import { removeFile, writeAll } from '../../files/files.ts';
 
 /** `data` and what is read are bytes as latin1: they go through JSON. */
 export type FileOperation =

@@ -2,10 +2,10 @@
 // which root is nobody lets us in. Node cannot be relied upon to change its own ids (some builds refuse: io_uring would go on with
 // the old ones), so a helper process has the user's from its start on. A share that hangs then hangs the helper alone.
 
+import { errnoOf, type Fault, VmbatchError } from '../errors.ts';
+import { removeFile } from '../files/files.ts';
 import type { FileOperation, FileResult } from './as-user/operations.ts';
 import { type Account, Helper, identityArguments, learnFrom } from './as-user/process.ts';
-import { errnoOf, type Fault, VmbatchError } from './errors.ts';
-import { removeFile } from './files.ts';
 
 export type { FileOperation, FileResult } from './as-user/operations.ts';
 export { type Account, identityArguments } from './as-user/process.ts';

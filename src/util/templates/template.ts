@@ -1,6 +1,6 @@
 // EJS templates: one escape function a language, so that `<%= it.x %>` is always safe where it stands.
-import { VmbatchError } from './errors.ts';
-import { shellQuote, xmlEscape, yamlQuote } from './quote.ts';
+import { VmbatchError } from '../errors.ts';
+import { shellQuote, xmlEscape, yamlQuote } from '../quote.ts';
 import { loadTemplate } from './template-source.ts';
 
 export const ESCAPES = {

@@ -19,7 +19,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { ERRNO_HINTS, errnoOf, type Fault, VmbatchError } from './errors.ts';
+import { ERRNO_HINTS, errnoOf, type Fault, VmbatchError } from '../errors.ts';
 
 /** Writes a file complete or not at all: a temporary neighbour, fsync, rename. `mode` is exact, whatever the
  * umask; with `owner` the file is theirs from the moment it can be seen. */

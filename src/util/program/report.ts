@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import { dirname, join } from 'node:path';
-import { FAULT_OUTCOMES, formatError, toVmbatchError, USAGE_EXIT, type VmbatchError } from './errors.ts';
+import { FAULT_OUTCOMES, formatError, toVmbatchError, USAGE_EXIT, type VmbatchError } from '../errors.ts';
 
-export { requireRoot } from './root.ts';
+export { requireRoot } from '../accounts/root.ts';
 
 /** What the reader of an error sees; a bug comes with its stack. */
 export function reportError(error: VmbatchError): string {

@@ -1,10 +1,10 @@
 // Finding the files that ship with the program: templates and what goes into guests.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { VmbatchError } from './errors.ts';
+import { VmbatchError } from '../errors.ts';
 
-// A bundle stands in dist/lib, a source file in src/util: one and two levels below what holds the resources.
-const ROOTS = [join(import.meta.dirname, '..'), join(import.meta.dirname, '..', '..')];
+// A bundle stands in dist/lib, a source file in src/util/program: one and three levels below what holds the resources.
+const ROOTS = [join(import.meta.dirname, '..'), join(import.meta.dirname, '..', '..', '..')];
 
 /** The absolute path of a shipped file or folder, such as `templates/domain.xml.ejs`.
  * @throws VmbatchError `node` if the installation is incomplete. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { findAccount } from '../../../src/util/account.ts';
-import { FAULT_OUTCOMES, toVmbatchError } from '../../../src/util/errors.ts';
+import { findAccount } from '../../../../src/util/accounts/account.ts';
+import { FAULT_OUTCOMES, toVmbatchError } from '../../../../src/util/errors.ts';
 
 describe('findAccount', () => {
   it.each(['nosuch-user', 'DOMAIN\\nosuch', 'no such', '-n', '4294967294'])(
