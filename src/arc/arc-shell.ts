@@ -1,10 +1,12 @@
 // What a runtime environment finds in the shell that runs it on the CE: it is sourced by ARC's submit script, and so variables and
 // functions of that script are its interface. Same names, same values, without starting what ARC starts for them.
 import { basename } from 'node:path';
-import type { RuntimeVariables } from './batch-script/runtime-environments.ts';
 import type { Grami } from './grami.ts';
 import type { Block } from './ini.ts';
 import { encodeBytes } from './text.ts';
+
+/** `RUNTIME_*` and the other variables of ARC's job script that an RTE's stage 0 may have changed. Byte strings. */
+export type RuntimeVariables = ReadonlyMap<string, string>;
 
 /** The options that ARC's pbs back-end has as `CONFIG_*`. Where several blocks have one, the last counts. */
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {

@@ -2,7 +2,7 @@
 // all that is asked of it.
 import { writeFileSync } from 'node:fs';
 import type { HookArguments } from '../../src/batch/torque/hook-arguments.ts';
-import type { NodeFacts } from '../../src/node/life/steps/step.ts';
+import type { NodeFacts } from '../../src/node/plan/facts.ts';
 import type { Run } from '../../src/util/processes/run.ts';
 
 /** nobody:nogroup of Debian. */

@@ -2,6 +2,7 @@
 import { VmbatchError } from '../../util/errors.ts';
 import { shellQuote } from '../../util/quote.ts';
 import { renderTemplate } from '../../util/templates/template.ts';
+import type { RuntimeVariables } from '../arc-shell.ts';
 import {
   type ArcConfiguration,
   initialVariables,
@@ -10,7 +11,7 @@ import {
 import type { Grami } from '../grami.ts';
 import { encodeBytes, showBytes } from '../text.ts';
 import { imageOf, type Staging, scriptHead, slotsOf } from './directives.ts';
-import type { RuntimeEnvironment, RuntimeVariables } from './runtime-environments.ts';
+import type { RuntimeEnvironment } from './runtime-environments.ts';
 import type { Complaint } from './stage-zero.ts';
 
 /** What a site's configuration adds to a job. */

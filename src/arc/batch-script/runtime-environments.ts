@@ -20,9 +20,6 @@ export interface RuntimeEnvironment {
   parameters: string | undefined;
 }
 
-/** `RUNTIME_*` and the other variables of ARC's job script that an RTE's stage 0 may have changed. Byte strings. */
-export type RuntimeVariables = ReadonlyMap<string, string>;
-
 /** Larger than any real one: they become part of the batch script, which TORQUE keeps for each job. Bytes. */
 const SCRIPT_MAX_BYTES = 1024 * 1024;
 const PARAMETERS_MAX_BYTES = 64 * 1024;

@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { VmbatchError } from '../../util/errors.ts';
 import { renderTemplate } from '../../util/templates/template.ts';
+import type { RuntimeVariables } from '../arc-shell.ts';
 import { arcVariables, isNested } from '../arc-shell.ts';
 import { type Grami, parseGramiValues } from '../grami.ts';
 import { decodeBytes, showBytes } from '../text.ts';
-import { isRuntimeName, type RuntimeEnvironment, type RuntimeVariables } from './runtime-environments.ts';
+import { isRuntimeName, type RuntimeEnvironment } from './runtime-environments.ts';
 import { PRINTED_MAX_BYTES, runStageZeroShell, type ShellEnd } from './stage-zero-shell.ts';
 
 /** What is needed for stage 0. */

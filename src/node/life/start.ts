@@ -28,6 +28,7 @@ import { mustClaimJob } from '../claim.ts';
 import { consoleTail } from '../console/tail.ts';
 import { appendHistory } from '../history.ts';
 import { momFileOf, noteMomJobsOf } from '../mom-jobs.ts';
+import type { NodeFacts } from '../plan/facts.ts';
 import {
   beginRecord,
   bootOfMachine,
@@ -41,7 +42,7 @@ import {
   writeRecord,
 } from '../record.ts';
 import { explainLateStart } from './late-start.ts';
-import type { NodeFacts, PeerRole, StartingJob } from './steps/step.ts';
+import type { PeerRole, StartingJob } from './steps/step.ts';
 import { STEPS } from './steps/table.ts';
 import { undo } from './undo.ts';
 

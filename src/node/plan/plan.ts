@@ -12,7 +12,7 @@ import { type DomainDescription, type DomainDisk, guestDiskNames } from '../../h
 import type { ImageConfig, NodeConfig, PoolEntry } from '../../node-file/config.ts';
 import type { Account } from '../../util/accounts/account.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import type { NodeFacts } from '../life/steps/step.ts';
+import type { NodeFacts } from './facts.ts';
 
 export interface PlanRequest {
   config: NodeConfig;

@@ -3,15 +3,15 @@
 
 import type { KeyPair } from '../../../context/keys.ts';
 import type { ResolvedGuestRequest } from '../../../guest/grant.ts';
-import type { KnownFilters } from '../../../guest/network/plan.ts';
 import type { Heartbeat, LifeWatch } from '../../../guest/peer-life.ts';
 import type { Call } from '../../../guest/peers.ts';
 import type { ShareGuard } from '../../../guest/share/guard.ts';
-import type { DomainType, GuestProcess, Hypervisor } from '../../../hypervisor/port.ts';
+import type { GuestProcess, Hypervisor } from '../../../hypervisor/port.ts';
 import type { NodeConfig } from '../../../node-file/read.ts';
 import type { Account } from '../../../util/accounts/account.ts';
 import type { Log } from '../../../util/log.ts';
 import type { Run } from '../../../util/processes/run.ts';
+import type { NodeFacts } from '../../plan/facts.ts';
 import type { GuestPlan } from '../../plan/plan.ts';
 import type { JobPaths, JobRecord, StepName } from '../../record.ts';
 
@@ -67,15 +67,6 @@ export interface PeerRole {
   life?: LifeWatch;
   /** Set by the step `boot` of the first: names of the guests. */
   hostnames?: string[];
-}
-
-/** What is looked up about the node, not assumed. */
-export interface NodeFacts {
-  type: DomainType;
-  filters: KnownFilters;
-  /** The CPUs of the node that the job was given, and their NUMA nodes; undefined: not known. */
-  cpus: number[] | undefined;
-  numaNodes: number[] | undefined;
 }
 
 export interface Step {
