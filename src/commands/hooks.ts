@@ -1,10 +1,12 @@
 // vmbatch hooks install|uninstall: prologue, epilogue and job starter for a mom
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { readMomConfig } from '../batch/torque/mom-config.ts';
+import { readMomConfig } from '../batch/torque/mom/mom-config.ts';
 import { FILTER6 } from '../guest/network/plan.ts';
 import { DEFAULT_NODE_FILE } from '../node/environment.ts';
 import { installHooks, uninstallHooks } from '../node/hooks/install.ts';
+import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
+import { findMom } from '../node/mom.ts';
 import {
   missingLines,
   planLines,
@@ -12,9 +14,7 @@ import {
   type WantedLines,
   wantedAlarm,
   writeMomLines,
-} from '../node/hooks/mom-lines.ts';
-import { DEFAULT_JOB_STARTER } from '../node/installed.ts';
-import { findMom } from '../node/mom.ts';
+} from '../node/mom-lines.ts';
 import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { toVmbatchError } from '../util/errors.ts';
 import { describeRun, run } from '../util/processes/run.ts';

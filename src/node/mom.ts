@@ -1,7 +1,7 @@
 // Which mom this is about: the one that runs a hook, or the one of this node.
 import { existsSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { momConfigIn } from '../batch/torque/mom-config.ts';
+import { momConfigIn } from '../batch/torque/mom/mom-config.ts';
 import { eachProcess, type ProcessEntry } from '../hypervisor/guest-process.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { momJobsDirectory } from './mom-jobs.ts';

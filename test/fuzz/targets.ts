@@ -15,8 +15,8 @@ import {
   parseEpilogueArguments,
   parsePrologueArguments,
   wallSecondsOf,
-} from '../../src/batch/torque/hook-arguments.ts';
-import { hookLimitMs, readMomConfig } from '../../src/batch/torque/mom-config.ts';
+} from '../../src/batch/torque/mom/hook-arguments.ts';
+import { hookLimitMs, readMomConfig } from '../../src/batch/torque/mom/mom-config.ts';
 import { requestedSlots } from '../../src/batch/torque/node-request.ts';
 import { findLogEvents } from '../../src/batch/torque/server-log/server-log.ts';
 import { parseDuration, parseExecHost, parseSize } from '../../src/batch/torque/units.ts';

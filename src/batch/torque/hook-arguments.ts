@@ -1,6 +1,6 @@
 // What the mom hands to prologue and epilogue.
-import { VmbatchError } from '../../util/errors.ts';
-import { isJobId } from './job-id.ts';
+import { VmbatchError } from '../../../util/errors.ts';
+import { isJobId } from '../job-id.ts';
 
 export interface HookArguments {
   jobId: string;

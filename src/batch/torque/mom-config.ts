@@ -1,7 +1,7 @@
 // The mom's configuration, as pbs_mom itself reads it: which of its lines count, and what it makes of their values.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf, toVmbatchError } from '../../util/errors.ts';
+import { errnoOf, toVmbatchError } from '../../../util/errors.ts';
 
 /** A line `$name value`. */
 interface MomSetting {

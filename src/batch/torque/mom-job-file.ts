@@ -1,6 +1,6 @@
 // The mom's own file of a job, `JOB.JB`: XML that its job_save writes. Only what says where the job's output
 // goes is read; nothing else in there can make that unreadable.
-import { decodeText } from './answers/xml.ts';
+import { decodeText } from '../answers/xml.ts';
 
 export interface MomJob {
   name: string;

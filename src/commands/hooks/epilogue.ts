@@ -4,7 +4,7 @@ import {
   type EpilogueArguments,
   parseEpilogueArguments,
   queueOfEpilogue,
-} from '../../batch/torque/hook-arguments.ts';
+} from '../../batch/torque/mom/hook-arguments.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import type { Outcome } from '../../guest/session/session-file.ts';
 import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
@@ -138,7 +138,7 @@ async function lookAtStarter(
   if (mom === undefined) return undefined;
   const [{ refusedTo, viewStarter }, { readMomConfig }, { findAccount }] = await Promise.all([
     import('../../node/hooks/job-starter.ts'),
-    import('../../batch/torque/mom-config.ts'),
+    import('../../batch/torque/mom/mom-config.ts'),
     import('../../util/accounts/account.ts'),
   ]);
   const view = viewStarter(readMomConfig(mom.config), state);

@@ -5,8 +5,8 @@ import {
   parsePrologueArguments,
   queueOfPrologue,
   wallSecondsOf,
-} from '../../batch/torque/hook-arguments.ts';
-import { hookLimitMs, readMomConfig } from '../../batch/torque/mom-config.ts';
+} from '../../batch/torque/mom/hook-arguments.ts';
+import { hookLimitMs, readMomConfig } from '../../batch/torque/mom/mom-config.ts';
 import { findRequestLine } from '../../guest/grant.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';

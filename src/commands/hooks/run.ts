@@ -1,6 +1,6 @@
 // vmbatch run --state DIR --for PID SHELL: what the job starter starts, as the job's user
 import { readFileSync } from 'node:fs';
-import { checkJobId } from '../../batch/torque/hook-arguments.ts';
+import { checkJobId } from '../../batch/torque/mom/hook-arguments.ts';
 import { JOB_SIGNALS } from '../../guest/session/remote-programs.ts';
 import { readEnvironment, readLimits } from '../../node/life/job-surroundings.ts';
 import { runJob } from '../../node/life/run.ts';

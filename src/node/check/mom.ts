@@ -1,7 +1,7 @@
 // The rows of `vmbatch check node` about the mom: its hooks, its job starter, its configuration.
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { hookLimitMs, prologAlarmOf, readMomConfig } from '../../batch/torque/mom-config.ts';
+import { hookLimitMs, prologAlarmOf, readMomConfig } from '../../batch/torque/mom/mom-config.ts';
 import type { NodeConfig } from '../../node-file/read.ts';
 import { type Account, findAccount } from '../../util/accounts/account.ts';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
@@ -9,10 +9,10 @@ import { errnoOf } from '../../util/errors.ts';
 import { describeRun, type Run } from '../../util/processes/run.ts';
 import { shimPath, shimText } from '../hooks/install.ts';
 import { refusedTo, viewStarter } from '../hooks/job-starter.ts';
-import { wantedAlarm } from '../hooks/mom-lines.ts';
 import { isShim, renderShim, SHIM_NAMES, type ShimName, shimValue } from '../hooks/shim.ts';
 import { DEFAULT_JOB_STARTER, readInstalled } from '../installed.ts';
 import type { MomPlace } from '../mom.ts';
+import { wantedAlarm } from '../mom-lines.ts';
 
 export interface MomSite {
   configFile: string;

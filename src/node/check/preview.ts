@@ -1,7 +1,7 @@
 // What a batch script would get on this node, without starting anything or being root.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { checkJobId, wallSecondsOf } from '../../batch/torque/hook-arguments.ts';
+import { checkJobId, wallSecondsOf } from '../../batch/torque/mom/hook-arguments.ts';
 import { nodeParts, nodeRequest, requestedSlots } from '../../batch/torque/node-request.ts';
 import { requestedMemory, type Slots } from '../../batch/torque/requested-memory.ts';
 import { contextFiles } from '../../context/disk-files.ts';

@@ -3,7 +3,7 @@ import { chownSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { readMomConfig } from '../../batch/torque/mom-config.ts';
+import { readMomConfig } from '../../batch/torque/mom/mom-config.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { NodeConfig } from '../../node-file/config.ts';

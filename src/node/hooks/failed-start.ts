@@ -1,6 +1,6 @@
 // What is told of a start that failed, and to whom: the log, the guard, the job's owner.
 
-import type { HookArguments } from '../../batch/torque/hook-arguments.ts';
+import type { HookArguments } from '../../batch/torque/mom/hook-arguments.ts';
 import { BUILT_IN_DEFAULTS, type NodeConfig } from '../../node-file/config.ts';
 import { findAccount } from '../../util/accounts/account.ts';
 import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/errors.ts';

@@ -2,7 +2,7 @@
 // and nothing of TORQUE's says so: the prologue looks before it makes a guest, `check node` before a job comes.
 import { accessSync, constants, readFileSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { isOn, MAX_MOM_LINE, type MomConfig, settingsNamed } from '../../batch/torque/mom-config.ts';
+import { isOn, MAX_MOM_LINE, type MomConfig, settingsNamed } from '../../batch/torque/mom/mom-config.ts';
 import type { Account } from '../../util/accounts/account.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import type { Run } from '../../util/processes/run.ts';

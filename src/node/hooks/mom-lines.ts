@@ -6,9 +6,9 @@ import {
   parseMomConfig,
   prologAlarmOf,
   settingsNamed,
-} from '../../batch/torque/mom-config.ts';
-import { VmbatchError } from '../../util/errors.ts';
-import { writeFileAtomic } from '../../util/files/files.ts';
+} from '../batch/torque/mom/mom-config.ts';
+import { VmbatchError } from '../util/errors.ts';
+import { writeFileAtomic } from '../util/files/files.ts';
 
 const BEGIN = '# vmbatch: begin';
 const END = '# vmbatch: end';

@@ -2,10 +2,10 @@
 // its spool.
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { HookArguments } from '../../batch/torque/hook-arguments.ts';
-import { readMomConfig, settingsNamed } from '../../batch/torque/mom-config.ts';
-import { parseMomJob } from '../../batch/torque/mom-job-file.ts';
-import { errorPlace, type OutputPlace } from '../../batch/torque/output-place.ts';
+import type { HookArguments } from '../../batch/torque/mom/hook-arguments.ts';
+import { readMomConfig, settingsNamed } from '../../batch/torque/mom/mom-config.ts';
+import { parseMomJob } from '../../batch/torque/mom/mom-job-file.ts';
+import { errorPlace, type OutputPlace } from '../../batch/torque/mom/output-place.ts';
 import { type Account, findAccount } from '../../util/accounts/account.ts';
 import { type FileResult, openUserFiles } from '../../util/accounts/as-user.ts';
 import { toVmbatchError } from '../../util/errors.ts';

@@ -2,7 +2,7 @@
 // while the prologue still runs, twice, or when nothing was made.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EpilogueArguments } from '../../batch/torque/hook-arguments.ts';
+import type { EpilogueArguments } from '../../batch/torque/mom/hook-arguments.ts';
 import { type Outcome, readOutcome, sessionPaths } from '../../guest/session/session-file.ts';
 import { findProcess, processRuns } from '../../hypervisor/guest-process.ts';
 import type { GuestProcess, Hypervisor } from '../../hypervisor/port.ts';

@@ -1,8 +1,8 @@
 // What is added to the error of a start that failed because its time was over: how the guest's console
 // ended, and who set the time.
-import { type MomConfig, prologAlarmOf, saidPrologAlarm } from '../../batch/torque/mom-config.ts';
+import { type MomConfig, prologAlarmOf, saidPrologAlarm } from '../../batch/torque/mom/mom-config.ts';
 import { VmbatchError } from '../../util/errors.ts';
-import { wantedAlarm } from '../hooks/mom-lines.ts';
+import { wantedAlarm } from '../mom-lines.ts';
 
 interface StartTime {
   /** The mom's configuration; undefined: no mom waits for this start. */

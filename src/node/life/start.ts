@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { HookArguments } from '../../batch/torque/hook-arguments.ts';
-import type { MomConfig } from '../../batch/torque/mom-config.ts';
+import type { HookArguments } from '../../batch/torque/mom/hook-arguments.ts';
+import type { MomConfig } from '../../batch/torque/mom/mom-config.ts';
 import { requestedMemory, type Slots } from '../../batch/torque/requested-memory.ts';
 import { refuseRoot } from '../../context/guest-account.ts';
 import { generateKeyPair } from '../../context/keys.ts';

@@ -1,6 +1,6 @@
 // A guest that was ready, and a job that ran elsewhere: on the node itself, or not at all.
 
-import type { EpilogueArguments } from '../../batch/torque/hook-arguments.ts';
+import type { EpilogueArguments } from '../../batch/torque/mom/hook-arguments.ts';
 import type { Outcome } from '../../guest/session/session-file.ts';
 import type { JobRecord } from '../record.ts';
 

@@ -11,8 +11,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { removeMomLines, wantedAlarm, writeMomLines } from '../../../src/node/hooks/mom-lines.ts';
 import { findMom, type MomClues } from '../../../src/node/mom.ts';
+import { removeMomLines, wantedAlarm, writeMomLines } from '../../../src/node/mom-lines.ts';
 
 interface Node {
   moms?: { words: string[]; cwd?: string; uid?: number }[];

@@ -10,7 +10,7 @@ import {
   prologAlarmOf,
   readMomConfig,
   settingsNamed,
-} from '../../../../src/batch/torque/mom-config.ts';
+} from '../../../../../src/batch/torque/mom/mom-config.ts';
 
 let folder: string;
 let file: string;

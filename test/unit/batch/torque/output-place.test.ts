@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseMomConfig } from '../../../../src/batch/torque/mom-config.ts';
-import { type MomJob, parseMomJob } from '../../../../src/batch/torque/mom-job-file.ts';
-import { errorPlace } from '../../../../src/batch/torque/output-place.ts';
-import type { StartMessage } from '../../../standin/common/protocol.ts';
-import { jobFile } from '../../../standin/mom/job-file.ts';
+import { parseMomConfig } from '../../../../../src/batch/torque/mom/mom-config.ts';
+import { type MomJob, parseMomJob } from '../../../../../src/batch/torque/mom/mom-job-file.ts';
+import { errorPlace } from '../../../../../src/batch/torque/mom/output-place.ts';
+import type { StartMessage } from '../../../../standin/common/protocol.ts';
+import { jobFile } from '../../../../standin/mom/job-file.ts';
 
 /** Written by a real mom of TORQUE 6.1 for a job with `-v 'B="<Error_Path>zz</Error_Path>"'`. */
 const RECORDED = readFileSync(
-  new URL('../../../fixtures/torque/mom-job.refused.xml', import.meta.url),
+  new URL('../../../../fixtures/torque/mom-job.refused.xml', import.meta.url),
   'utf8',
 );
 

@@ -2,7 +2,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readMomConfig } from '../../../../src/batch/torque/mom-config.ts';
+import { readMomConfig } from '../../../../src/batch/torque/mom/mom-config.ts';
 import { mustStartJobs, refusedTo, viewStarter } from '../../../../src/node/hooks/job-starter.ts';
 import { SHIM_MARK } from '../../../../src/node/hooks/shim.ts';
 import { noteInstalled } from '../../../../src/node/installed.ts';

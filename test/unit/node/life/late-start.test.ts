@@ -1,6 +1,6 @@
 // What is said of a start whose time was over: who set the time, in which file, and what to write there.
 import { expect, it } from 'vitest';
-import { parseMomConfig } from '../../../../src/batch/torque/mom-config.ts';
+import { parseMomConfig } from '../../../../src/batch/torque/mom/mom-config.ts';
 import { explainLateStart } from '../../../../src/node/life/late-start.ts';
 import { VmbatchError } from '../../../../src/util/errors.ts';
 
