@@ -1,7 +1,9 @@
 // All files that an image consists of: the image, what it stands on (its backing file, and so on), and data that a qcow2 file keeps
 // outside of itself. Whoever changes one of them changes what guests see.
+
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { ErrorCode } from '../util/error-codes.ts';
 import { errnoOf, VmbatchError } from '../util/errors.ts';
 
 const QCOW2_MAGIC = 0x514649fb;
@@ -124,7 +126,7 @@ function locate(image: string, from: string, spec: string): string {
   return plain.startsWith('/') ? plain : join(dirname(from), plain);
 }
 
-function refuse(image: string, code: string, problem: string, cause?: unknown): VmbatchError {
+function refuse(image: string, code: ErrorCode, problem: string, cause?: unknown): VmbatchError {
   const hint =
     code === 'image-absent'
       ? 'put the file there, or correct the path in the node file'

@@ -1,5 +1,7 @@
 // Typed errors: whose fault it is, what to do about it, and the one table that turns that into exit codes.
 
+import type { ErrorCode } from './error-codes.ts';
+
 /** Whose fault a failure is. `job`: the request can never work here; `node`: this worker node; `site`: the
  * CE, the batch server or the shared file system; `bug`: ours. */
 export type Fault = 'job' | 'node' | 'site' | 'bug';
@@ -7,7 +9,7 @@ export type Fault = 'job' | 'node' | 'site' | 'bug';
 export interface VmbatchErrorInit {
   fault: Fault;
   /** Stable, kebab-case, for machines: `image-unknown`, `qsub-queue-full`. */
-  code: string;
+  code: ErrorCode;
   /** What failed, naming the thing: file, line, key, what was found, what is allowed. */
   message: string;
   /** What the reader can do about it. */
@@ -19,7 +21,7 @@ export interface VmbatchErrorInit {
 /** The only error that a module throws on purpose. Anything else that surfaces is a bug. */
 export class VmbatchError extends Error {
   readonly fault: Fault;
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly jobId: string | undefined;
 

@@ -170,7 +170,7 @@ function torqueEnd(site: Site, localId: string): number {
 }
 
 function failed(message: string): VmbatchError {
-  return new VmbatchError({ fault: 'site', code: 'demo-failed', message });
+  return new VmbatchError({ fault: 'site', code: 'site-demo', message });
 }
 
 /** The log goes with the site. */

@@ -50,7 +50,7 @@ describe('startPrivateLibvirtd', () => {
   it('refuses a directory whose socket would have too long a name', async () => {
     const directory = join(work, 'x'.repeat(100));
     await expect(startPrivateLibvirtd(directory, { hideKvm: true })).rejects.toMatchObject({
-      code: 'socket-path-too-long',
+      code: 'site-socket-path',
     });
     expect(existsSync(directory)).toBe(false);
   });

@@ -68,8 +68,8 @@ function openFolder(directory: string, config: NodeConfig): Hypervisor {
   const file = (name: string) => join(directory, 'hv', name);
   const reach = () => {
     if (!existsSync(join(directory, 'hv-gone'))) return;
-    const [code, message] = ['hypervisor-unreachable', 'libvirt cannot be reached'];
-    throw new VmbatchError({ fault: 'node', code, message });
+    const message = 'libvirt cannot be reached';
+    throw new VmbatchError({ fault: 'node', code: 'hypervisor-unreachable', message });
   };
   return {
     async create(xmlFile) {

@@ -87,7 +87,7 @@ export async function waitForDaemon(
       }
       throw new VmbatchError({
         fault: 'node',
-        code: 'daemon-not-ready',
+        code: 'site-daemon',
         message: ended ?? `${name} did not answer within ${deadlineMs / 1000} s${logEnd(log)}`,
       });
     }

@@ -24,11 +24,11 @@ const MARKER = '.vmbatch-site';
 export async function claimDirectory(
   wanted: string,
 ): Promise<{ directory: string; release: () => Promise<undefined> }> {
-  const refuse = (code: string, message: string, hint: string) =>
+  const refuse = (code: `site-${string}`, message: string, hint: string) =>
     new VmbatchError({ fault: 'node', code, message, hint });
   const existed = existsSync(wanted);
   if (existed && !statSync(wanted).isDirectory())
-    throw refuse('directory-unusable', `${resolve(wanted)} is not a directory`, 'name another with --dir');
+    throw refuse('site-directory', `${resolve(wanted)} is not a directory`, 'name another with --dir');
   mkdirSync(wanted, { recursive: true, mode: 0o755 });
   const directory = realpathSync(wanted);
   const unlock = await tryLock(`site ${directory}`);
@@ -41,7 +41,7 @@ export async function claimDirectory(
     if (entries.length > 0 && !entries.includes(MARKER)) {
       const found = entries.slice(0, 3).join(', ');
       throw refuse(
-        'directory-in-use',
+        'site-directory',
         `${directory} holds something that no site has made: ${found}`,
         'name a directory that is empty or does not exist: all of it is deleted at the end',
       );
@@ -50,11 +50,7 @@ export async function claimDirectory(
     if (closed !== undefined) {
       if (!existed) rmSync(directory, { recursive: true });
       const hint = `use another directory, or: chmod o+x ${closed}`;
-      throw refuse(
-        'directory-unreachable',
-        `jobs' users cannot reach ${directory}: ${closed} is closed`,
-        hint,
-      );
+      throw refuse('site-directory', `jobs' users cannot reach ${directory}: ${closed} is closed`, hint);
     }
     empty(directory);
     chmodSync(directory, 0o755);

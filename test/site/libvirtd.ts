@@ -70,7 +70,7 @@ export async function startPrivateLibvirtd(
   if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES) {
     throw new VmbatchError({
       fault: 'node',
-      code: 'socket-path-too-long',
+      code: 'site-socket-path',
       message: `${socket} has ${Buffer.byteLength(socket)} bytes, a socket's path may have ${SOCKET_PATH_BYTES}`,
       hint: 'use a directory with a shorter name',
     });

@@ -83,7 +83,7 @@ function quoted(path: string): string {
   if (/^\/[^"\\\p{Cc}]*$/u.test(path)) return `"${path}"`;
   throw new VmbatchError({
     fault: 'bug',
-    code: 'path-unquotable',
+    code: 'site-path',
     message: `the NFS server cannot be given the path ${JSON.stringify(path)}: it must be absolute, without quotes`,
   });
 }

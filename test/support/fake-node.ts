@@ -1,5 +1,6 @@
 // A worker node without virtual machines: real files, a hypervisor that only remembers names, and guests that
 // do nothing but write their ready file, from what their ISO says.
+
 import {
   chmodSync,
   chownSync,
@@ -22,6 +23,7 @@ import { type ReapOptions, type ReapReport, reap } from '../../src/node/reap/rea
 import { jobPaths } from '../../src/node/record.ts';
 import { type NodeConfig, parseNodeConfig } from '../../src/node-file/read.ts';
 import { findAccount } from '../../src/util/accounts/account.ts';
+import type { ErrorCode } from '../../src/util/error-codes.ts';
 import { VmbatchError } from '../../src/util/errors.ts';
 import type { Log } from '../../src/util/log.ts';
 import { writeReady } from './fake-guest.ts';
@@ -89,7 +91,7 @@ ${changes}`;
   const xmls = new Map<string, string>();
   const hypervisor: Hypervisor = {
     async create(xmlFile) {
-      const refuse = (code: string) =>
+      const refuse = (code: ErrorCode) =>
         new VmbatchError({ fault: 'node', code, message: 'libvirt cannot be reached' });
       if (node.guestBehaviour === 'unreachable') throw refuse('hypervisor-unreachable');
       const xml = readFileSync(xmlFile, 'utf8');

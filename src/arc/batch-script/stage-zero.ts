@@ -1,6 +1,8 @@
 // Stage 0 of runtime environments: shell text of the site's that runs on the CE and may change what is known of the job.
+
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
+import type { ErrorCode } from '../../util/error-codes.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { renderTemplate } from '../../util/templates/template.ts';
 import type { RuntimeVariables } from '../arc-shell.ts';
@@ -108,7 +110,7 @@ function failed(end: ShellEnd, { grami, timeoutMs = TIMEOUT_MS }: StageZero): Vm
   const said = lastLine(end.said.at(-1)?.stderr ?? '') ?? lastLine(end.said.at(-1)?.stdout ?? '');
   const because = said === undefined ? '' : `: ${said}`;
   const requested = grami.runtimes.some((runtime) => runtime.name === end.running);
-  const refuse = (code: string, message: string) =>
+  const refuse = (code: ErrorCode, message: string) =>
     new VmbatchError({
       fault: requested ? 'job' : 'site',
       code,

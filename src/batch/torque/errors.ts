@@ -1,4 +1,5 @@
 // What the exit codes of TORQUE's client commands mean: its error numbers modulo 256, and a few of their own.
+import type { TorqueCommand } from '../../util/error-codes.ts';
 import { type Fault, VmbatchError, type VmbatchErrorInit } from '../../util/errors.ts';
 import { describeRun, type RunResult } from '../../util/processes/run.ts';
 
@@ -91,9 +92,8 @@ export class TorqueError extends VmbatchError {
 }
 
 /** The error for a failed run of one of TORQUE's commands. Its `code` starts with the command: `qsub-queue-full`.
- * @param command `qsub`, `qdel`, `qstat`, `pbsnodes`
  * @param subject for whom or what: `queue main`, `job 12.server` */
-export function torqueError(command: string, result: RunResult, subject: string): TorqueError {
+export function torqueError(command: TorqueCommand, result: RunResult, subject: string): TorqueError {
   const known = torqueFailure(result);
   const said = lastLine(result.stderr) ?? lastLine(result.stdout);
   const kind = result.notFound ? 'missing' : result.timedOut ? 'timeout' : (known?.code ?? 'failed');

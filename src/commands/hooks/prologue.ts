@@ -50,8 +50,8 @@ export async function main(argv: string[]): Promise<number> {
   // The signal may come at any moment; from here on it means: undo, then end.
   const over = new AbortController();
   process.on('SIGTERM', () => {
-    const [message, code] = ['the job was deleted while its guest was being started', 'job-deleted'];
-    over.abort(new VmbatchError({ fault: 'job', code, message }));
+    const message = 'the job was deleted while its guest was being started';
+    over.abort(new VmbatchError({ fault: 'job', code: 'job-deleted', message }));
   });
   const attempt: StartAttempt = { state: BUILT_IN_DEFAULTS.state, jobId: '-', isPeer: false };
   try {

@@ -1,9 +1,11 @@
 // The ready file: a guest's own word that its job can be run. Root in the guest belongs to the job, so what
 // stands in the file is foreign text.
+
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
+import type { ErrorCode } from '../../util/error-codes.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { makeDirectory, readForeignFile } from '../../util/files/files.ts';
 import { printable } from '../../util/log.ts';
@@ -135,7 +137,7 @@ export interface WaitOptions {
   intervalMs?: number;
   signal: AbortSignal;
   /** Says why there is no sense in waiting on, or undefined while there is. Asked now and then. */
-  givenUp: () => string | { code: string; message: string; hint: string } | undefined;
+  givenUp: () => string | { code: ErrorCode; message: string; hint: string } | undefined;
 }
 
 const LOOKS_UNTIL_ASKED = 10;

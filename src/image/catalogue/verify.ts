@@ -2,6 +2,7 @@
 
 import { checkTemplateImage } from '../../guest/disk/overlay.ts';
 import type { ImageConfig, NodeConfig } from '../../node-file/config.ts';
+import type { ErrorCode } from '../../util/error-codes.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { imageFiles } from '../chain.ts';
 import { lookAtSha256, rememberedSha256, sha256Of } from '../hashes.ts';
@@ -108,7 +109,7 @@ function compare(image: ImageConfig, path: string, found: string, wanted: string
   });
 }
 
-function chainError(image: ImageConfig, problem: string, code = 'image-chain'): VmbatchError {
+function chainError(image: ImageConfig, problem: string, code: ErrorCode = 'image-chain'): VmbatchError {
   return new VmbatchError({
     fault: 'node',
     code,

@@ -1,6 +1,6 @@
 // What hooks tell the guard: that a guest started, or that the node could not start one.
 import type { NodeConfig } from '../../node-file/config.ts';
-import { toVmbatchError, type VmbatchError } from '../../util/errors.ts';
+import { toVmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';
 import type { Run } from '../../util/processes/run.ts';
 import { foreignOwner } from '../owner/state-owner.ts';
@@ -23,7 +23,7 @@ export interface FaultOfJob {
   jobId: string;
   /** Undefined: it did not come so far. */
   image: string | undefined;
-  error: Pick<VmbatchError, 'code' | 'message'>;
+  error: { code: string; message: string };
 }
 
 /** What went well: a guest started, a job ran in its guest, or (where the starter waits for the guest) both. */

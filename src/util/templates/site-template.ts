@@ -1,6 +1,8 @@
 // Templates that an admin wrote: compiled when they are used, escaped as ours are, and their mistakes told with file and line.
+
 import { readFileSync } from 'node:fs';
 import { Script } from 'node:vm';
+import type { ErrorCode } from '../error-codes.ts';
 import { errnoOf, VmbatchError } from '../errors.ts';
 import { writableByOthers } from '../files/trusted-file.ts';
 import { ESCAPES, type Language } from './template.ts';
@@ -107,7 +109,7 @@ function reasonOf(error: unknown): string {
   return line === undefined ? reason : `line ${line}: ${reason}`;
 }
 
-function invalid(code: string, message: string, cause?: unknown): VmbatchError {
+function invalid(code: ErrorCode, message: string, cause?: unknown): VmbatchError {
   const hint =
     'correct the template; "vmbatch context build" and "vmbatch domain show" render it for a batch script';
   return new VmbatchError({ fault: 'node', code, message, hint, cause });

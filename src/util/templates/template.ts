@@ -1,4 +1,5 @@
 // EJS templates: one escape function a language, so that `<%= it.x %>` is always safe where it stands.
+import type { ErrorCode } from '../error-codes.ts';
 import { VmbatchError } from '../errors.ts';
 import { shellQuote, xmlEscape, yamlQuote } from '../quote.ts';
 import { loadTemplate } from './template-source.ts';
@@ -34,6 +35,6 @@ export function renderTemplate(name: string, data: object, language: Language): 
   });
 }
 
-function bug(code: string, message: string): VmbatchError {
+function bug(code: ErrorCode, message: string): VmbatchError {
   return new VmbatchError({ fault: 'bug', code, message, hint: 'copy the dist folder as a whole' });
 }

@@ -1,12 +1,14 @@
 // A guest that the hypervisor has stopped in the middle of its work: it neither dies nor goes on, and only the hypervisor knows why.
+
 import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DomainState, Hypervisor } from '../../../hypervisor/port.ts';
+import type { ErrorCode } from '../../../util/error-codes.ts';
 import { formatMebibytes } from '../../../util/units.ts';
 
 /** What ends a wait for a guest. */
 export interface Trouble {
-  code: string;
+  code: ErrorCode;
   message: string;
   hint: string;
 }

@@ -61,7 +61,12 @@ describe('runChecks', () => {
 
   it('takes an exception for a finding, with its hint as advice', async () => {
     const throwing = () => {
-      throw new VmbatchError({ fault: 'site', code: 'x', message: 'server is down', hint: 'start it' });
+      throw new VmbatchError({
+        fault: 'site',
+        code: 'qstat-server-down',
+        message: 'server is down',
+        hint: 'start it',
+      });
     };
     expect(await runChecks([row('a', throwing)], null, 5000)).toEqual([
       { check: 'a', state: 'failed', found: 'server is down', advice: 'start it' },

@@ -1,12 +1,14 @@
 // What is said of a start whose time was over: who set the time, in which file, and what to write there.
+
 import { expect, it } from 'vitest';
 import { parseMomConfig } from '../../../../src/batch/torque/mom/mom-config.ts';
 import { explainLateStart } from '../../../../src/node/life/late-start.ts';
+import type { ErrorCode } from '../../../../src/util/error-codes.ts';
 import { VmbatchError } from '../../../../src/util/errors.ts';
 
 const file = '/var/spool/torque/mom_priv/config';
 
-function explain(code: string, lines: string | undefined, seconds = 5, said: readonly string[] = []) {
+function explain(code: ErrorCode, lines: string | undefined, seconds = 5, said: readonly string[] = []) {
   const error = new VmbatchError({ fault: 'node', code, message: 'it was late', hint: 'look' });
   const settings = parseMomConfig(lines ?? '');
   const mom = lines === undefined ? undefined : { file, exists: true, settings, problem: undefined };
@@ -16,7 +18,7 @@ function explain(code: string, lines: string | undefined, seconds = 5, said: rea
   return `${message} -> ${hint}`;
 }
 
-it.each(['guest-not-ready', 'starts-busy', 'no-room', 'peer-silent'])(
+it.each(['guest-not-ready', 'starts-busy', 'no-room', 'peer-silent'] as const)(
   'names the file, the line that it has, and the line that it should have: %s',
   (code) => {
     expect(explain(code, '$prologalarm 20')).toBe(
