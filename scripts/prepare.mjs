@@ -1,4 +1,4 @@
-// Makes a fresh clone ready and runs something in it: `node scripts/prepare.mjs [build|demo|mistakes|site|soak|test] [ARGUMENT ...]`.
+// Makes a fresh clone ready and runs something in it: `node scripts/prepare.mjs [build|demo|mistakes|quick|site|soak|test] [ARGUMENT ...]`.
 // `build` makes dist/ alone, for which no Debian package is needed.
 // Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -100,6 +100,7 @@ const TASKS = {
   soak: [process.execPath, ['build/site/soak.cjs']],
   build: [process.execPath, ['scripts/build.mjs']],
   test: [process.execPath, vitest],
+  quick: [process.execPath, [...vitest, '--project', 'unit']],
   mistakes: [
     process.execPath,
     [
