@@ -1,5 +1,5 @@
 // The batch script of a grid job: TORQUE's directives, the guest request, and what runs inside the guest.
-import { VmbatchError } from '../../util/errors.ts';
+import { FAULT_OUTCOMES, VmbatchError } from '../../util/errors.ts';
 import { shellQuote } from '../../util/quote.ts';
 import { renderTemplate } from '../../util/templates/template.ts';
 import type { RuntimeVariables } from '../arc-shell.ts';
@@ -109,6 +109,7 @@ export function buildBatchScript(
             ? undefined
             : renderTemplate('batch-script-outputs.sh', outputLists(grami.outputFiles), 'sh'),
       },
+      nodeFaultExit: FAULT_OUTCOMES.node.starterExit,
       frontEndSees: scratch?.frontEndSees ?? '',
       runtimes: scripted.map(({ name, options, script, parameters }) => ({
         name,

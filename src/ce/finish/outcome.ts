@@ -1,6 +1,7 @@
 // How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
 import { decodeBytes } from '../../arc/text.ts';
 import type { TorqueJob } from '../../batch/torque/answers/qstat.ts';
+import { FAULT_OUTCOMES } from '../../util/errors.ts';
 import { withoutForbidden } from '../../util/xml-characters.ts';
 
 /** What the batch system knows of a job that is over, by `qstat -x` or by the server's log. */
@@ -49,10 +50,10 @@ const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
   [-12, 'Job was killed: it exceeded its CPU time limit'],
   [-13, 'Job could not be started on its node: no control group'],
   [-14, 'Job could not be started: no guest could be made on its node'],
-  [250, 'Job could not be run: its request cannot be met'],
-  [251, 'Job could not be run to its end: its node or guest failed'],
-  [252, 'Job could not be run to its end: the site has a problem'],
-  [253, 'Job could not be run to its end: vmbatch itself failed'],
+  [FAULT_OUTCOMES.job.starterExit, 'Job could not be run: its request cannot be met'],
+  [FAULT_OUTCOMES.node.starterExit, 'Job could not be run to its end: its node or guest failed'],
+  [FAULT_OUTCOMES.site.starterExit, 'Job could not be run to its end: the site has a problem'],
+  [FAULT_OUTCOMES.bug.starterExit, 'Job could not be run to its end: vmbatch itself failed'],
   [254, 'Job could not be started: its shell could not be executed'],
   [265, 'Job was killed by the batch system (SIGKILL)'],
   [271, 'Job was deleted from the batch system (qdel)'],
@@ -149,10 +150,12 @@ export function lastWordsOf(output: string): string | undefined {
  * user's own, so it may say anything.
  * @param value byte string (latin1); undefined if it is not there */
 export function refusalOf(value: string | undefined): Outcome {
-  const [, code, text] = /^(250|252) (.+)$/s.exec(value ?? '') ?? [];
+  const { job, site } = FAULT_OUTCOMES;
+  const [, digits, text] = /^(\d{1,3}) (.+)$/s.exec(value ?? '') ?? [];
+  const code = [job.lrmsCode, site.lrmsCode].find((known) => String(known) === digits);
   if (code === undefined || text === undefined)
-    return { code: 252, text: 'Job was refused when it was submitted; the reason cannot be read' };
-  return { code: Number(code), text: oneLine(decodeBytes(text.slice(0, 2000))) };
+    return { code: site.lrmsCode, text: 'Job was refused when it was submitted; the reason cannot be read' };
+  return { code, text: oneLine(decodeBytes(text.slice(0, 2000))) };
 }
 
 /** The exit code for A-REX's accounting if the job's own says that all went well although it did not: that of a shell
