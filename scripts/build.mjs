@@ -59,7 +59,8 @@ const chunks = (toLib) => ({
   },
 });
 
-/** Commands that A-REX and the moms start again and again; compiled beforehand, see src/util/program/compiled-chunk.ts. */
+/** Commands that A-REX and the moms start again and again; compiled beforehand, see
+ * src/util/program/compiled-chunk.ts. */
 const HOT_COMMANDS = ['cancel', 'epilogue', 'info', 'prologue', 'scan', 'submit'];
 /** What they load. Not ssh2: it is the job starter's, whose memory counts more than its start. */
 const HOT_LIBRARIES = ['execa', 'winston', 'yaml'];
@@ -97,9 +98,9 @@ const vendorEntries = {
 
 const SSH_WINDOW = 'const MAX_WINDOW = 2 * 1024 * 1024;';
 
-/** What a channel of ssh2 lets the other side send before it must wait: with its 2 MiB a job's output spends a third of its time
- * waiting (`npm run bench -- --only session`). There is no option for it. The job starter has it smaller where TORQUE bounds our
- * memory: what comes faster than it is taken waits in it. */
+/** What a channel of ssh2 lets the other side send before it must wait: with its 2 MiB a job's output spends
+ * a third of its time waiting (`npm run bench -- --only session`). There is no option for it. The job starter
+ * has it smaller where TORQUE bounds our memory: what comes faster than it is taken waits in it. */
 const sshWindow = {
   name: 'ssh-window',
   setup(builder) {
@@ -116,7 +117,8 @@ const templates = readdirSync(join(root, 'templates'))
   .filter((name) => name.endsWith('.ejs'))
   .map((name) => name.slice(0, -4));
 
-/** Puts the compiled templates in the place of the module that compiles them: together they are smaller than one more file costs.
+/** Puts the compiled templates in the place of the module that compiles them: together they are smaller than
+ * one more file costs.
  * @param wanted which of them */
 const compiledTemplates = (wanted) => ({
   name: 'compiled-templates',

@@ -1,4 +1,5 @@
-// The helper of src/util/as-user as text: one for the build, the bundles of the tests, and the program that is run from its source.
+// The helper of src/util/accounts/as-user as text: one for the build, the bundles of the tests, and the
+// program that is run from its source.
 import { join } from 'node:path';
 import { build } from 'esbuild';
 

@@ -1,10 +1,11 @@
-// Checks which room of src/ imports which, by the table below: `npm run check`. A room is a folder. Circles between files are
-// Biome's matter (`noImportCycles`).
+// Checks which room of src/ imports which, by the table below: `npm run check`. A room is a folder. Circles
+// between files are Biome's matter (`noImportCycles`).
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 
-/** For each room, the rooms that its files may import besides their own. `x` stands for the room x and all rooms below it,
- * `x/.` for the room x alone. A room that has no line of its own has that of the room above it. */
+/** For each room, the rooms that its files may import besides their own. `x` stands for the room x and all
+ * rooms below it, `x/.` for the room x alone. A room that has no line of its own has that of the room above
+ * it. */
 const ALLOWED = {
   '.': ['commands', 'util'],
   commands: ['arc', 'batch', 'ce', 'context', 'guest', 'hypervisor', 'image', 'node', 'node-file', 'util'],

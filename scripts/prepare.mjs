@@ -1,6 +1,7 @@
-// Makes a fresh clone ready and runs something in it: `node scripts/prepare.mjs [build|demo|mistakes|quick|site|soak|test] [ARGUMENT ...]`.
-// `build` makes dist/ alone, for which no Debian package is needed.
-// Needs nothing but Node, npm and Debian; what is there already is left alone. No imports from node_modules here.
+// Makes a fresh clone ready and runs something in it:
+// `node scripts/prepare.mjs [build|demo|mistakes|quick|site|soak|test] [ARGUMENT ...]`. `build` makes dist/
+// alone, for which no Debian package is needed. Needs nothing but Node, npm and Debian; what is there already
+// is left alone. No imports from node_modules here.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -159,7 +160,8 @@ await release();
 if (task !== undefined) {
   const [file, args] = TASKS[task];
   const child = spawn(file, [...args, ...rest], { cwd: root, env: startEnvironment, stdio: 'inherit' });
-  // The child decides when it is through with cleaning up. From a terminal it gets the signal twice and does not mind.
+  // The child decides when it is through with cleaning up. From a terminal it gets the signal twice and does
+  // not mind.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
     process.exitCode = code ?? 128 + constants.signals[signal];

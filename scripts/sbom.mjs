@@ -1,5 +1,5 @@
-// The bill of materials of the program (CycloneDX 1.5): which packages of which version are in the bundles, by what the bundler says
-// it put in. The same sources make the same text.
+// The bill of materials of the program (CycloneDX 1.5): which packages of which version are in the bundles,
+// by what the bundler says it put in. The same sources make the same text.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

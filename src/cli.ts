@@ -4,7 +4,8 @@ declare const VMBATCH_VERSION: string;
 
 interface Command {
   load: () => Promise<{ main: (argv: string[]) => Promise<number> }>;
-  /** It works with what is root's alone; where that is a matter of its arguments, whether it is with these. */
+  /** It works with what is root's alone; where that is a matter of its arguments, whether it is with
+   * these. */
   needsRoot?: true | ((argv: readonly string[]) => boolean);
   /** One line for --help. */
   about: string;
@@ -140,10 +141,12 @@ async function explain(thrown: unknown): Promise<number> {
   }
 }
 
-/** Started by A-REX or a mom: what becomes of their output is decided there, and their exit codes mean something. */
+/** Started by A-REX or a mom: what becomes of their output is decided there, and their exit codes mean
+ * something. */
 const STARTED_BY_PROGRAMS = ['submit', 'scan', 'cancel', 'prologue', 'run', 'epilogue'];
 
-/** A reader who has seen enough (`| head -1`) is no failure, and a full disk is none of ours to show a stack for. */
+/** A reader who has seen enough (`| head -1`) is no failure, and a full disk is none of ours to show a stack
+ * for. */
 function watchOutput(command: string | undefined): void {
   if (command !== undefined && STARTED_BY_PROGRAMS.includes(command)) return;
   for (const [name, stream] of Object.entries({ stdout: process.stdout, stderr: process.stderr }))

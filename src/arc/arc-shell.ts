@@ -1,11 +1,13 @@
-// What a runtime environment finds in the shell that runs it on the CE: it is sourced by ARC's submit script, and so variables and
-// functions of that script are its interface. Same names, same values, without starting what ARC starts for them.
+// What a runtime environment finds in the shell that runs it on the CE: it is sourced by ARC's submit script,
+// and so variables and functions of that script are its interface. Same names, same values, without starting
+// what ARC starts for them.
 import { basename } from 'node:path';
 import type { Grami } from './grami.ts';
 import type { Block } from './ini.ts';
 import { encodeBytes } from './text.ts';
 
-/** `RUNTIME_*` and the other variables of ARC's job script that an RTE's stage 0 may have changed. Byte strings. */
+/** `RUNTIME_*` and the other variables of ARC's job script that an RTE's stage 0 may have changed. Byte
+ * strings. */
 export type RuntimeVariables = ReadonlyMap<string, string>;
 
 /** The options that ARC's pbs back-end has as `CONFIG_*`. Where several blocks have one, the last counts. */
@@ -18,8 +20,8 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   queue: ['defaultmemory', 'benchmark', 'pbs_queue_node', 'nodememory'],
 };
 
-/** The `CONFIG_*` variables for a job of a queue. An option that comes several times is `__array__`, and has its values behind
- * its name with `_0`, `_1`. Byte strings. */
+/** The `CONFIG_*` variables for a job of a queue. An option that comes several times is `__array__`, and has
+ * its values behind its name with `_0`, `_1`. Byte strings. */
 export function configVariables(
   blocks: ReadonlyMap<string, Block>,
   queue: string | undefined,
@@ -39,8 +41,8 @@ export function configVariables(
   return variables;
 }
 
-/** What else ARC's scripts have set when they come to stage 0. As there `joboption_lrms` is `pbs`, which is what the batch system
- * is.
+/** What else ARC's scripts have set when they come to stage 0. As there `joboption_lrms` is `pbs`, which is
+ * what the batch system is.
  * @param config as `configVariables` gives them
  * @param configurationFile A-REX's `--config` file */
 export function arcVariables(
@@ -80,5 +82,6 @@ export function arcVariables(
   ]);
 }
 
-/** Whether ARC 7 keeps this job's files in folders of their own. A matter of each job, and told by the name of its grami file. */
+/** Whether ARC 7 keeps this job's files in folders of their own. A matter of each job, and told by the name
+ * of its grami file. */
 export const isNested = ({ file }: Grami): boolean => basename(file) === 'grami';

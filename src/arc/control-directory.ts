@@ -1,5 +1,5 @@
-// A-REX's control directory. ARC 6 keeps the files of all jobs flat in it; ARC 7 nests them, behind the same interface.
-// After an upgrade there may be jobs of both kinds, so the layout is a matter of each job.
+// A-REX's control directory. ARC 6 keeps the files of all jobs flat in it; ARC 7 nests them, behind the same
+// interface. After an upgrade there may be jobs of both kinds, so the layout is a matter of each job.
 import {
   accessSync,
   closeSync,
@@ -39,8 +39,8 @@ export interface ControlDirectory {
   jobFile(gridId: string, file: JobFile): string;
   /** Last argument of gm-kick. */
   kickPath(gridId: string): string;
-  /** What a process that was killed may have left: which jobs have an `lrms_done`, and temporary files of `lrms_done`. Reads
-   * all of the directory.
+  /** What a process that was killed may have left: which jobs have an `lrms_done`, and temporary files of
+   * `lrms_done`. Reads all of the directory.
    * @param nested ids of the jobs in `processing/`; gone over only if some of them may be nested */
   findLeftovers(nested: () => Iterable<string>): Leftovers;
   /** Whether some of the jobs that were listed last have their files in folders of their own. */
@@ -148,8 +148,8 @@ export function openControlDirectory(path: string): ControlDirectory {
   };
 }
 
-/** Which layout each job of `processing/` has, as the name of its status file tells. Nearly all have the same, so only the
- * others are remembered by name. */
+/** Which layout each job of `processing/` has, as the name of its status file tells. Nearly all have the
+ * same, so only the others are remembered by name. */
 class Layouts {
   #mostlyNested = false;
   #others = new Set<string>();

@@ -1,6 +1,7 @@
 // The `.diag` file: what a job's own script and the scan report to A-REX's accounting.
 
-/** `key=value` pairs in the file's order; byte strings (latin1). Keys are compared without case, as A-REX does. */
+/** `key=value` pairs in the file's order; byte strings (latin1). Keys are compared without case, as A-REX
+ * does. */
 export type Diag = readonly (readonly [key: string, value: string])[];
 
 /** Keeps the `key=value` lines; GNU time adds lines of prose, which are dropped.

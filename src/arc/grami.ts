@@ -5,8 +5,8 @@ import { readForeignFile, writeAll } from '../util/files/files.ts';
 import { type Assignment, parseAssignments } from './assignments.ts';
 import { showBytes } from './text.ts';
 
-/** One job as A-REX describes it. All strings are byte strings (latin1: one character a byte), so that whatever
- * the user wrote arrives unchanged in the batch script; `decodeBytes` makes text of them. */
+/** One job as A-REX describes it. All strings are byte strings (latin1: one character a byte), so that
+ * whatever the user wrote arrives unchanged in the batch script; `decodeBytes` makes text of them. */
 export interface Grami {
   /** The file, for error messages. */
   file: string;
@@ -18,8 +18,8 @@ export interface Grami {
   controlDirectory: string;
   /** `joboption_arg_N`: the executable and its arguments; empty ones are kept. */
   args: string[];
-  /** `joboption_args`, if a runtime environment's stage 0 set it: a line of shell to run in place of `args`, as ARC's
-   * ENV/SINGULARITY does to put its program in front. Undefined: `args` are the command. */
+  /** `joboption_args`, if a runtime environment's stage 0 set it: a line of shell to run in place of `args`,
+   * as ARC's ENV/SINGULARITY does to put its program in front. Undefined: `args` are the command. */
   commandLine: string | undefined;
   /** `joboption_env_N`: the user's, then `GRID_GLOBAL_*`. */
   environment: { name: string; value: string }[];
@@ -73,14 +73,14 @@ const MANDATORY = ['joboption_directory', 'joboption_controldir', 'joboption_gri
 const GRAMI_MAX_BYTES = 8 * 1024 * 1024;
 
 /** Reads a grami file.
- * @throws VmbatchError `site` if it is missing, not a regular file, malformed or lacks a mandatory key; `job` for
- * values that no batch job can have */
+ * @throws VmbatchError `site` if it is missing, not a regular file, malformed or lacks a mandatory key; `job`
+ * for values that no batch job can have */
 export function loadGrami(file: string): Grami {
   return parseGrami(readGramiFile(file), file);
 }
 
-/** The same together with all assignments of the file, for a shell that is to have them as variables: byte strings, the
- * last of equal keys. */
+/** The same together with all assignments of the file, for a shell that is to have them as variables: byte
+ * strings, the last of equal keys. */
 export function loadGramiAndValues(file: string): { grami: Grami; values: Map<string, string> } {
   const text = readGramiFile(file);
   const assignments = parseAssignments(text, file);
@@ -143,8 +143,8 @@ function gramiOf(assignments: Assignment[], file: string): Grami {
   return typedGrami(values, { file, origin: file, holes: 'refuse', jobId: jobIdOf(assignments) });
 }
 
-/** The same checks for values that stage 0 of the runtime environments may have changed. A list ends at its first index
- * that is not set, as in ARC: a runtime environment that takes one away means that.
+/** The same checks for values that stage 0 of the runtime environments may have changed. A list ends at its
+ * first index that is not set, as in ARC: a runtime environment that takes one away means that.
  * @param values `joboption_*`, byte strings
  * @param file the grami file that they come from
  * @throws VmbatchError as `loadGrami`; its message says that runtime environments changed something */

@@ -12,7 +12,8 @@ export interface Option {
 /** The options of a block by key; repeated keys keep every value, in order. */
 export type Block = ReadonlyMap<string, readonly Option[]>;
 
-/** What happens to a problem in the file: an exception, or a line in a log. If it returns, the option counts as not given. */
+/** What happens to a problem in the file: an exception, or a line in a log. If it returns, the option counts
+ * as not given. */
 export type Report = (problem: VmbatchError) => void;
 
 /** Blocks by name without brackets (`lrms`, `queue:NAME`); a block that comes twice is merged, as ARC does.

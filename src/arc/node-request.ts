@@ -1,5 +1,5 @@
-// What `pbs_queue_node` and a runtime environment's `joboption_nodeproperty_N` add to a job's node request: properties, and
-// `ppn=N` for slots on each node.
+// What `pbs_queue_node` and a runtime environment's `joboption_nodeproperty_N` add to a job's node request:
+// properties, and `ppn=N` for slots on each node.
 
 /** A node request without its number of nodes. */
 export interface NodeRequest {

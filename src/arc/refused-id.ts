@@ -1,4 +1,5 @@
-// The id of a job that was refused when it was submitted: A-REX has it as the batch job's, TORQUE never saw it.
+// The id of a job that was refused when it was submitted: A-REX has it as the batch job's, TORQUE never saw
+// it.
 
 /** TORQUE's own ids begin with a digit. */
 const PREFIX = 'refused.';

@@ -1,6 +1,8 @@
-// Bytes that pass through: what A-REX hands on is kept as latin1 strings, one character a byte, until it is written.
+// Bytes that pass through: what A-REX hands on is kept as latin1 strings, one character a byte, until it is
+// written.
 
-/** A byte string (latin1, as everything from a grami file) as text: for messages and for paths given to Node. */
+/** A byte string (latin1, as everything from a grami file) as text: for messages and for paths given to
+ * Node. */
 export function decodeBytes(bytes: string): string {
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }

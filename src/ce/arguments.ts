@@ -1,5 +1,5 @@
-// The arguments that A-REX gives its backends: `--config CONF` and what to work on. By hand: loading node:util's parser costs 1 ms
-// at each start.
+// The arguments that A-REX gives its backends: `--config CONF` and what to work on. By hand: loading
+// node:util's parser costs 1 ms at each start.
 import { VmbatchError } from '../util/errors.ts';
 
 export interface BackendArguments {

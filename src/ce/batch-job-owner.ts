@@ -12,8 +12,8 @@ export async function accountOf(owner: string, run: Run): Promise<number | undef
   return result.exitCode === 0 && /^[0-9]+$/.test(uid) ? Number(uid) : undefined;
 }
 
-/** Whether a batch job was submitted for this grid job, by vmbatch or by ARC's own `pbs`: its output goes to the
- * `.comment` beside the session directory, whose name is the grid id.
+/** Whether a batch job was submitted for this grid job, by vmbatch or by ARC's own `pbs`: its output goes to
+ * the `.comment` beside the session directory, whose name is the grid id.
  * @param errorPath `host:/path` */
 export function outputIsOf(gridId: string, errorPath: string | undefined): boolean {
   return errorPath?.endsWith(`/${gridId}.comment`) === true;

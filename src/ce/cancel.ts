@@ -17,7 +17,8 @@ export interface Clock {
 
 const SYSTEM_CLOCK: Clock = { now: monotonicMs, pause };
 
-/** How long a server or node that is away is waited for. A-REX itself looks after its helper only after ten minutes. */
+/** How long a server or node that is away is waited for. A-REX itself looks after its helper only after ten
+ * minutes. */
 const PATIENCE_MS = 60_000;
 
 /** From the first failure to the next attempt; each pause is twice the one before, up to the longest. */
@@ -26,8 +27,8 @@ const LONGEST_PAUSE_MS = 10_000;
 
 /** @param jobId undefined if the job never got as far as TORQUE; one that was refused never did either
  * @returns what happened, for the job's log
- * @throws VmbatchError only if the batch job may still be there: A-REX takes any failure as the end of the job and
- * never asks again, so failures that may pass are tried again for a minute first */
+ * @throws VmbatchError only if the batch job may still be there: A-REX takes any failure as the end of the
+ * job and never asks again, so failures that may pass are tried again for a minute first */
 export async function cancel(
   jobId: string | undefined,
   torque: Torque,
@@ -63,8 +64,8 @@ function describeOutcome(jobId: string, outcome: QdelOutcome): string {
   }
 }
 
-/** The id that TORQUE has for a job whose server it calls otherwise than when the job was submitted. Asked for by the number alone, it
- * answers for its own server.
+/** The id that TORQUE has for a job whose server it calls otherwise than when the job was submitted. Asked
+ * for by the number alone, it answers for its own server.
  * @returns undefined if it knows none, or only one that has ended
  * @throws TorqueError if it does not answer */
 async function findByNumber(jobId: string, torque: Torque): Promise<string | undefined> {
@@ -94,8 +95,8 @@ async function qdelPatiently(jobId: string, torque: Torque, clock: Clock): Promi
   }
 }
 
-/** What cancel says when it fails. Whatever a failure means elsewhere, here it is no fault of the grid job; only what nobody
- * foresaw stays a bug. */
+/** What cancel says when it fails. Whatever a failure means elsewhere, here it is no fault of the grid job;
+ * only what nobody foresaw stays a bug. */
 export function cancelFault(thrown: unknown): VmbatchError {
   const error = toVmbatchError(thrown, 'site');
   if (error.code === 'unexpected') return error;

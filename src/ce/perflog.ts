@@ -5,7 +5,8 @@ import { writeAll } from '../util/files/files.ts';
 
 const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** Appends to a regular file, or makes it: never through a link of either kind, and never waiting for a FIFO's other end.
+/** Appends to a regular file, or makes it: never through a link of either kind, and never waiting for a
+ * FIFO's other end.
  * @param mode of a new file, less the umask
  * @throws a system error; VmbatchError `site` if something else is in its place */
 export function appendPerflog(path: string, text: string, mode: number): void {

@@ -1,10 +1,11 @@
 // What CernVM's own agents read in user-data: the block of the µCernVM boot loader, and amiconfig's sections.
 //
-// Both put values into files that a shell sources: the boot loader all of its `key=value` lines, amiconfig's plugin `cernvm` the
-// proxy and the repositories. So values are shell words.
+// Both put values into files that a shell sources: the boot loader all of its `key=value` lines, amiconfig's
+// plugin `cernvm` the proxy and the repositories. So values are shell words.
 import { shellQuote } from '../util/quote.ts';
 
-/** What amiconfig takes for the beginning of its own, and for an option of the section (Python's ConfigParser). */
+/** What amiconfig takes for the beginning of its own, and for an option of the section (Python's
+ * ConfigParser). */
 export const SECTION_LINE = /^\[([^\]]+)\]/;
 const OPTION_LINE = /^([^:=\s][^:=]*)\s*[:=]\s*(.*)$/;
 
@@ -21,14 +22,15 @@ export interface CernvmSettings {
   };
 }
 
-/** As short as it can be: plain (the loader knows `on` and `off` only without quotes), else in double quotes, which
- * CernVM-FS takes off its settings too, else in single ones. */
+/** As short as it can be: plain (the loader knows `on` and `off` only without quotes), else in double quotes,
+ * which CernVM-FS takes off its settings too, else in single ones. */
 function shellWord(value: string): string {
   if (/^[A-Za-z0-9_@%+,./:-]*$/.test(value)) return value;
   return /["$`\\!]/.test(value) ? shellQuote(value) : `"${value}"`;
 }
 
-/** The boot loader's block: ours first, since of two lines with one key it takes the last. It reads only the first block. */
+/** The boot loader's block: ours first, since of two lines with one key it takes the last. It reads only the
+ * first block. */
 export function ucernvmBlock({ cvmfs }: CernvmSettings, siteTexts: readonly string[]): string {
   const settings: [string, string | undefined][] = [
     ['resize_rootfs', 'off'],
@@ -45,7 +47,8 @@ export function ucernvmBlock({ cvmfs }: CernvmSettings, siteTexts: readonly stri
   ].join('\n');
 }
 
-/** amiconfig's sections, ours and the site's as one: an option of the site takes the place of ours, only plugins add up. */
+/** amiconfig's sections, ours and the site's as one: an option of the site takes the place of ours, only
+ * plugins add up. */
 export function amiconfigText({ cvmfs, repositories }: CernvmSettings, siteTexts: readonly string[]): string {
   const cernvm = new Map<string, string>();
   if (cvmfs.organisation !== undefined) cernvm.set('organisations', shellWord(cvmfs.organisation));

@@ -1,14 +1,15 @@
-// The job's account as its guest has it: the same ids, and the same names where they can stand in the guest's /etc/passwd and
-// /etc/group.
+// The job's account as its guest has it: the same ids, and the same names where they can stand in the guest's
+// /etc/passwd and /etc/group.
 import type { Account } from '../util/accounts/account.ts';
 import { VmbatchError } from '../util/errors.ts';
 
-/** What every program of a guest takes for a name. Accounts of a directory service have others as well (`domain users`,
- * `DOMAIN\alice`, names of digits alone), which some programs take for something else: an id, an option, a pattern, two words. */
+/** What every program of a guest takes for a name. Accounts of a directory service have others as well
+ * (`domain users`, `DOMAIN\alice`, names of digits alone), which some programs take for something else: an
+ * id, an option, a pattern, two words. */
 const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9._@+-]{0,31}$/;
 
-/** Files that a share shows belong to numbers, so the ids are what matters. A name that the guest could not have is made from the
- * id; so is `root`, unless it is root's. */
+/** Files that a share shows belong to numbers, so the ids are what matters. A name that the guest could not
+ * have is made from the id; so is `root`, unless it is root's. */
 export function guestAccount(account: Account): Account {
   const { name, uid, gid, group, groups, home } = account;
   const taken = new Set<string>();

@@ -130,8 +130,8 @@ function networkMode(context: GuestContext, kind: Contextualisation): string {
   return context.network.addressing;
 }
 
-/** The account by which the node comes into a guest: the job's user under a second name, with a shell and a home that are not
- * the user's. What a user's own shell does when an SSH server starts it is up to that user.
+/** The account by which the node comes into a guest: the job's user under a second name, with a shell and a
+ * home that are not the user's. What a user's own shell does when an SSH server starts it is up to that user.
  * @param user the job's, which must not be the same */
 export function loginOf(user: string): string {
   return user === 'vmbatch-job' ? 'vmbatch-login' : 'vmbatch-job';
@@ -194,8 +194,8 @@ export function renderContextScript(
   return renderTemplate('context.sh', { values, userData: encoded, staticNetwork }, 'sh');
 }
 
-/** µCernVM's boot loader needs the network to get its operating system: it takes a static address from OpenNebula's variables,
- * and asks DHCP only where there is no ETH0_MAC. */
+/** µCernVM's boot loader needs the network to get its operating system: it takes a static address from
+ * OpenNebula's variables, and asks DHCP only where there is no ETH0_MAC. */
 function openNebulaNetwork(network: GuestNetwork): [string, string][] {
   const { mac } = network;
   if (network.addressing === 'dhcp' || mac === undefined) return [];

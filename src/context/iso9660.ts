@@ -35,7 +35,8 @@ const MAX_IMAGE_BYTES = 0xffff_ffff;
  * names, modes, owner root; what Linux uses) and Joliet (exact names). Directories come from the paths, have
  * mode 0700 and may nest deeper than the eight levels of the standard, as Linux allows. Equal input gives
  * equal bytes, whatever the order of the files.
- * @throws VmbatchError `bug` (`iso-invalid`) for a label, path, mode, time or size that the format cannot hold. */
+ * @throws VmbatchError `bug` (`iso-invalid`) for a label, path, mode, time or size that the format cannot
+ * hold. */
 export function buildIso(files: readonly IsoFile[], options: IsoOptions): Buffer {
   checkVolumeLabel(options.volumeLabel);
   const year = options.modified.getUTCFullYear();

@@ -1,15 +1,16 @@
 // Key pairs for one job: one with which its starter logs in, one by which it knows the guest.
 //
-// ed25519 where the guest's SSH server knows it; that of a guest in FIPS mode or of an old system knows others only.
+// ed25519 where the guest's SSH server knows it; that of a guest in FIPS mode or of an old system knows
+// others only.
 //
-// Encoded here from Node's own keys: ssh2's generator drops leading zero bytes, so that about one of 250 of its
-// ed25519 keys can be read by nobody (mscdex/ssh2 issue 1513). And the prologue need not load ssh2.
+// Encoded here from Node's own keys: ssh2's generator drops leading zero bytes, so that about one of 250 of
+// its ed25519 keys can be read by nobody (mscdex/ssh2 issue 1513). And the prologue need not load ssh2.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { KeyType } from '../node-file/config.ts';
 
 export interface KeyPair {
-  /** A private key file that is not encrypted: in OpenSSH's format (`openssh-key-v1`), or as PEM for kinds that are for servers
-   * which may not know that format. */
+  /** A private key file that is not encrypted: in OpenSSH's format (`openssh-key-v1`), or as PEM for kinds
+   * that are for servers which may not know that format. */
   privateKey: string;
   /** `ssh-ed25519 BASE64`, without a comment. */
   publicKey: string;
@@ -27,9 +28,10 @@ export function generateKeyPair(type: KeyType = 'ed25519'): KeyPair {
   return type === 'rsa' ? generateRsa() : type === 'ecdsa' ? generateEcdsa() : generateEd25519();
 }
 
-/** Its secret half is 32 random bytes by definition (RFC 8032, section 5.1.5). Not from `generateKeyPairSync`: in Node 20 a
- * garbage collection in the middle of an export frees the generator's job, which then waits for ever for the lock on the
- * key that the export holds. (The other kinds are encoded inside the call, while the job is there.) */
+/** Its secret half is 32 random bytes by definition (RFC 8032, section 5.1.5). Not from
+ * `generateKeyPairSync`: in Node 20 a garbage collection in the middle of an export frees the generator's
+ * job, which then waits for ever for the lock on the key that the export holds. (The other kinds are encoded
+ * inside the call, while the job is there.) */
 function generateEd25519(): KeyPair {
   const secret = randomBytes(32);
   return encodeKeyPair(secret, publicPoint(secret), randomBytes(4));

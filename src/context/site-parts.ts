@@ -53,7 +53,8 @@ const LANGUAGES: Readonly<Record<PartType, Language>> = {
 const FILE_NAME = new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]*\\.(${PART_TYPES.join('|')})\\.ejs$`);
 
 /** Renders all templates `NAME.TYPE.ejs` of the directory, in the order of their names.
- * @throws VmbatchError `node`: `context-templates` for a directory or a name, `template-invalid` for a template. */
+ * @throws VmbatchError `node`: `context-templates` for a directory or a name, `template-invalid` for a
+ * template. */
 export async function loadSiteParts(directory: string, variables: SiteVariables): Promise<UserDataPart[]> {
   const parts: UserDataPart[] = [];
   for (const name of listTemplates(directory)) {
@@ -68,9 +69,11 @@ export async function loadSiteParts(directory: string, variables: SiteVariables)
   return parts;
 }
 
-/** Renders the directory with sample values and reads the result as its readers would, before any job depends on it.
+/** Renders the directory with sample values and reads the result as its readers would, before any job depends
+ * on it.
  * @returns the parts, for their number and sizes
- * @throws VmbatchError as {@link loadSiteParts}; `node` (`user-data-invalid`) for a result that its reader would not understand */
+ * @throws VmbatchError as {@link loadSiteParts}; `node` (`user-data-invalid`) for a result that its reader
+ * would not understand */
 export async function checkSiteTemplates(directory: string): Promise<UserDataPart[]> {
   const parts = await loadSiteParts(directory, SAMPLE_VARIABLES);
   const { isMap, LineCounter, parseDocument } = await import('yaml');

@@ -1,13 +1,16 @@
-// The user-data of a guest: one MIME message that cloud-init, the boot loader of µCernVM and CernVM's amiconfig each take
-// their part of. None of the three knows of the others, so the order and the form of the parts matter:
+// The user-data of a guest: one MIME message that cloud-init, the boot loader of µCernVM and CernVM's
+// amiconfig each take their part of. None of the three knows of the others, so the order and the form of the
+// parts matter:
 //
-// - cloud-init splits the message properly and takes the parts that it knows the type of; of two cloud-config parts with one
-//   key it takes the later one, so the site's come after ours. It warns of types that it does not know: a part handler that
-//   does nothing makes it know CernVM's.
-// - µCernVM's boot loader reads lines between [ucernvm-begin] and [ucernvm-end], wherever they stand, and sources them as sh.
-// - amiconfig drops everything before the first line that begins with a [section]; from there on it takes every line that looks
-//   like an option (`name: value`, `name = value`), MIME headers and boundaries too. So its part is the last, the one of µCernVM
-//   (whose marks are sections to it) the last but one, and the boundary has neither a colon nor an equals sign.
+// - cloud-init splits the message properly and takes the parts that it knows the type of; of two cloud-config
+// parts with one key it takes the later one, so the site's come after ours. It warns of types that it does
+// not know: a part handler that does nothing makes it know CernVM's.
+// - µCernVM's boot loader reads lines between [ucernvm-begin] and [ucernvm-end], wherever they stand, and
+// sources them as sh.
+// - amiconfig drops everything before the first line that begins with a [section]; from there on it takes
+// every line that looks like an option (`name: value`, `name = value`), MIME headers and boundaries too. So
+// its part is the last, the one of µCernVM (whose marks are sections to it) the last but one, and the
+// boundary has neither a colon nor an equals sign.
 import type { KeyType } from '../node-file/config.ts';
 import { VmbatchError } from '../util/errors.ts';
 import { shellQuote } from '../util/quote.ts';
@@ -80,7 +83,8 @@ const MIME_TYPES: Readonly<Record<PartType | 'part-handler', string>> = {
   amiconfig: 'text/amiconfig-user-data',
 };
 
-/** Headers and body. What amiconfig would misread, or is no ASCII, is encoded; the lines of base64 begin with no bracket. */
+/** Headers and body. What amiconfig would misread, or is no ASCII, is encoded; the lines of base64 begin with
+ * no bracket. */
 function mimePart(name: string, type: keyof typeof MIME_TYPES, text: string): string {
   const isPlain =
     type === 'ucernvm' ||

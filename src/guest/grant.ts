@@ -82,8 +82,8 @@ const LEAST_SCRATCH = 16 * 1024 ** 2;
 const MEMORY_RULE = 'a whole number with MiB, GiB or TiB and no blank, such as 512MiB; at least 64MiB';
 
 /** Reads the `#VMBATCH key=value ...` lines in the header of a batch script: those before the first line that
- * is neither blank nor a comment, as qsub does with `#PBS`. The prefix begins the line; several such lines add up.
- * The text is foreign: work and messages are bounded whatever it holds.
+ * is neither blank nor a comment, as qsub does with `#PBS`. The prefix begins the line; several such lines
+ * add up. The text is foreign: work and messages are bounded whatever it holds.
  * @param where the script's name, for messages
  * @throws VmbatchError `job` (`request-invalid`) for an unknown or repeated key, a bad value, or a header of
  * more than 64 KiB. */
@@ -114,7 +114,8 @@ export function findRequestLine(scriptText: string): number | undefined {
   return undefined;
 }
 
-/** The lines before the first that is neither blank nor a comment. A header that goes on beyond the bound ends without a text. */
+/** The lines before the first that is neither blank nor a comment. A header that goes on beyond the bound
+ * ends without a text. */
 function* headerLines(scriptText: string): Generator<{ text: string | undefined; line: number }> {
   let line = 0;
   for (let start = 0; start < scriptText.length; ) {
@@ -135,8 +136,8 @@ function* headerLines(scriptText: string): Generator<{ text: string | undefined;
 
 /** What the node grants: the request within the image's limits, defaults for the rest. Without `vcpus=` the
  * guest has as many virtual CPUs as the job has processors (`ppn`), and at least the image's default.
- * @throws VmbatchError `job`: `image-unknown` (`site` if arc.conf names it), `image-refused` where the image is not for the job's queue or groups, or
- * `limit-exceeded` naming the limit. */
+ * @throws VmbatchError `job`: `image-unknown` (`site` if arc.conf names it), `image-refused` where the image
+ * is not for the job's queue or groups, or `limit-exceeded` naming the limit. */
 export function resolveGuestRequest(
   request: GuestRequest,
   config: Pick<NodeConfig, 'images' | 'defaultImage' | 'disk' | 'cvmfs'>,
@@ -186,7 +187,8 @@ export function resolveGuestRequest(
   return { imageName, image, vcpus, memoryBytes, scratchBytes, repositories };
 }
 
-/** The job's `#VMBATCH memory=`, else what it asks TORQUE for and the guest's own part, else the image's default. */
+/** The job's `#VMBATCH memory=`, else what it asks TORQUE for and the guest's own part, else the image's
+ * default. */
 function chooseMemory(
   request: GuestRequest,
   image: ImageConfig,

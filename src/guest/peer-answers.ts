@@ -1,5 +1,5 @@
-// What the nodes of one job say to the first: how their guests fare, and that they live. The files are the job's user's, and so foreign
-// text.
+// What the nodes of one job say to the first: how their guests fare, and that they live. The files are the
+// job's user's, and so foreign text.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -84,7 +84,8 @@ export async function lookAtPeers(
 }
 
 /** Adds the guests that are ready to `hostnames`.
- * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent` for one that gives no sign of life any more */
+ * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent` for one that gives
+ * no sign of life any more */
 export async function readAnswers(
   directory: string,
   call: Call,

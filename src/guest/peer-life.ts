@@ -1,32 +1,36 @@
-// Signs of life between the nodes of one job. A process that is killed, or a node that loses its power, says nothing any more; so each
-// node but the first goes on changing a file on the share until it has answered, and the first node notices when that stops. It compares
-// no times of two machines: only whether the file has changed, and how much time has passed here since.
+// Signs of life between the nodes of one job. A process that is killed, or a node that loses its power, says
+// nothing any more; so each node but the first goes on changing a file on the share until it has answered,
+// and the first node notices when that stops. It compares no times of two machines: only whether the file has
+// changed, and how much time has passed here since.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Account, identityArguments } from '../util/accounts/as-user.ts';
 
-/** How long a node may give no sign. Its share may stall for a while, and a node wrongly called dead costs a job its start. */
+/** How long a node may give no sign. Its share may stall for a while, and a node wrongly called dead costs a
+ * job its start. */
 const SILENT_MS = 30_000;
-/** A mount may show changes late, by its attribute cache: as many of the longest pause that was seen are waited for at least. */
+/** A mount may show changes late, by its attribute cache: as many of the longest pause that was seen are
+ * waited for at least. */
 const PAUSES = 4;
 /** What a mount is taken to need that has not shown two signs yet. */
 const UNKNOWN_PAUSE_MS = 30_000;
-/** Looks of our own that came so late say that this node, or its share, has stalled: then nobody else is judged by that time. */
+/** Looks of our own that came so late say that this node, or its share, has stalled: then nobody else is
+ * judged by that time. */
 const STALL_MS = 5_000;
 /** How often the files are looked at. Opening one asks the server, whatever is cached. */
 const LOOK_MS = 2_000;
 /** How long an end is waited for. */
 const STOP_MS = 3_000;
 
-/** The file that a node changes. With its answer in it at the end: a node that has answered is silent, and caches may still hide
- * the answer itself, which was not there when it was first looked for. */
+/** The file that a node changes. With its answer in it at the end: a node that has answered is silent, and
+ * caches may still hide the answer itself, which was not there when it was first looked for. */
 export function lifeFile(directory: string, rank: number): string {
   return join(directory, `alive-${rank}`);
 }
 
-/** Shell, since it beats however busy Node is. It ends with the process that started it: its parent is another one then, which it
- * can see also where nobody waits for dead children. */
+/** Shell, since it beats however busy Node is. It ends with the process that started it: its parent is
+ * another one then, which it can see also where nobody waits for dead children. */
 const BEAT = `umask 022; beat=0
 while
   while read -r key parent; do [ "$key" = PPid: ] && break; done <"/proc/$$/status"
@@ -116,8 +120,8 @@ export class LifeWatch {
     }
   }
 
-  /** For how long a node has been silent that must be taken for dead; undefined: it lives, or nobody can say. A node that has
-   * never given a sign is not judged: it may have an older vmbatch. Milliseconds. */
+  /** For how long a node has been silent that must be taken for dead; undefined: it lives, or nobody can say.
+   * A node that has never given a sign is not judged: it may have an older vmbatch. Milliseconds. */
   silentFor(rank: number): number | undefined {
     const life = this.#lives.get(rank);
     if (life === undefined) return undefined;

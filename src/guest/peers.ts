@@ -1,6 +1,7 @@
-// The guests of a job on several nodes. Their nodes meet in a directory on the share, which is the job's user's: the first
-// node says there what the job asks for, and each other one how its guest fares. Guests write into it too, and root in a guest
-// belongs to the job: nothing in it is secret, and all of it is foreign text.
+// The guests of a job on several nodes. Their nodes meet in a directory on the share, which is the job's
+// user's: the first node says there what the job asks for, and each other one how its guest fares. Guests
+// write into it too, and root in a guest belongs to the job: nothing in it is secret, and all of it is
+// foreign text.
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
@@ -11,7 +12,8 @@ import { type Listening, parseFile, readAnswers, replaceFile } from './peer-answ
 /** Nodes of one job. More is not a job for guests that start one by one. */
 export const MAX_NODES = 256;
 const LOOK_MS = 200;
-/** Looks in a row without the directory after which it has gone for good: other nodes may just be making it. */
+/** Looks in a row without the directory after which it has gone for good: other nodes may just be making
+ * it. */
 const GONE_LOOKS = 10;
 
 const CALL = z.object({
@@ -28,7 +30,8 @@ const CALL = z.object({
 /** What the first node tells the others. */
 export type Call = z.infer<typeof CALL>;
 
-/** A job's id in names of files that guests handle: without the brackets of an array, which mean something to a shell. */
+/** A job's id in names of files that guests handle: without the brackets of an array, which mean something to
+ * a shell. */
 export function shareName(jobId: string): string {
   return jobId.replaceAll(/[[\]]/g, '-');
 }
@@ -38,14 +41,14 @@ export function peersDirectory(readyDirectory: string, jobId: string): string {
   return join(readyDirectory, `${shareName(jobId)}.guests`);
 }
 
-/** The id under which another node than the first keeps its guest of a job: leases, names and files of the two are then never
- * the same. */
+/** The id under which another node than the first keeps its guest of a job: leases, names and files of the
+ * two are then never the same. */
 export function peerJobId(jobId: string, rank: number): string {
   return `${jobId}.node${rank}`;
 }
 
-/** Makes the directory, empty: done by the other nodes, so that they see when the first one is through with the job. Several of
- * them are here at once. */
+/** Makes the directory, empty: done by the other nodes, so that they see when the first one is through with
+ * the job. Several of them are here at once. */
 export async function preparePeers(directory: string, account: Account): Promise<void> {
   await performAs(account, [
     { do: 'remove-tree', path: directory },
@@ -72,7 +75,8 @@ interface Waiting extends Listening {
 }
 
 /** Waits for the first node's call.
- * @throws VmbatchError `node` (`peer-silent`); `job` (`job-deleted`) when the directory goes; the signal's reason when aborted */
+ * @throws VmbatchError `node` (`peer-silent`); `job` (`job-deleted`) when the directory goes; the signal's
+ * reason when aborted */
 export async function waitForCall(directory: string, jobId: string, waiting: Waiting): Promise<Call> {
   const path = join(directory, 'call.json');
   const started = performance.now();
@@ -133,9 +137,11 @@ export async function waitForAnswers(
   }
 }
 
-/** Does the first node's own work while it listens to the others: a guest that failed there, or a node that died, ends it at once.
+/** Does the first node's own work while it listens to the others: a guest that failed there, or a node that
+ * died, ends it at once.
  * @param work is to end when its signal is aborted
- * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent`; or what `work` throws */
+ * @throws VmbatchError `node`: `peer-failed` with the other node's reason, `peer-silent`; or what `work`
+ * throws */
 export async function whilePeersFare<T>(
   directory: string,
   call: Call,

@@ -1,5 +1,6 @@
-// What libvirt can do on this node, asked once and remembered: asking takes longer than all else that a prologue does before a
-// guest starts. What is remembered holds until the node is booted or libvirt, QEMU or the connection is another.
+// What libvirt can do on this node, asked once and remembered: asking takes longer than all else that a
+// prologue does before a guest starts. What is remembered holds until the node is booted or libvirt, QEMU or
+// the connection is another.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -37,7 +38,8 @@ export interface Demands {
   mounts: readonly { type: string }[];
 }
 
-/** The capabilities of a connection; undefined where libvirt does not tell (a start will then show what it can do).
+/** The capabilities of a connection; undefined where libvirt does not tell (a start will then show what it
+ * can do).
  * @param state where they are remembered */
 export async function cachedCapabilities(
   connection: Connection,

@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Where moms keep the cpusets of jobs: TORQUE 4 to 6 with cpusets, with cgroups version 1, and under a unified hierarchy. */
+/** Where moms keep the cpusets of jobs: TORQUE 4 to 6 with cpusets, with cgroups version 1, and under a
+ * unified hierarchy. */
 const CPUSETS: readonly ((jobId: string) => string)[] = [
   (jobId) => `dev/cpuset/torque/${jobId}/cpus`,
   (jobId) => `dev/cpuset/torque/${jobId}/cpuset.cpus`,

@@ -2,8 +2,8 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import type { DomainType } from './port.ts';
 
-/** The domain type to use. `auto` goes by the connection, and takes KVM only where the processor has it: /dev/kvm alone
- * proves nothing, a virtual host may offer a device on which no guest runs. */
+/** The domain type to use. `auto` goes by the connection, and takes KVM only where the processor has it:
+ * /dev/kvm alone proves nothing, a virtual host may offer a device on which no guest runs. */
 export function chooseDomainType(configured: 'auto' | DomainType, uri = 'qemu:///system'): DomainType {
   if (configured !== 'auto') return configured;
   if (uri.startsWith('xen')) return 'xen';

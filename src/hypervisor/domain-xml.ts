@@ -25,7 +25,8 @@ export type DomainNetwork =
       /** The bridge, or libvirt's network. */
       name: string;
       mac: string;
-      /** libvirt network filter, with the addresses that the guest may use where they are known beforehand. */
+      /** libvirt network filter, with the addresses that the guest may use where they are known
+       * beforehand. */
       filter: { name: string; address: string | undefined; address6: string | undefined } | undefined;
     };
 
@@ -46,7 +47,8 @@ export interface DomainDescription {
   type: DomainType;
   /** Undefined: `pc` for kvm and qemu, what goes with `xenMode` for xen. */
   machine: string | undefined;
-  /** A mode (`host-passthrough`, `host-model`, `maximum`) or a model's name; undefined: what suits the type. */
+  /** A mode (`host-passthrough`, `host-model`, `maximum`) or a model's name; undefined: what suits the
+   * type. */
   cpu: string | undefined;
   xenMode: 'pv' | 'pvh' | 'hvm';
   vcpus: number;
@@ -70,8 +72,8 @@ const ISO_LETTER = 'c';
 
 /** Pure: the same description gives the same text. Everything is escaped by the template's language.
  * @param own the site's template for this type, in place of ours
- * @throws VmbatchError `node`: `domain-impossible` for what the type cannot have, `template-invalid` where the site's template makes
- * another domain than this */
+ * @throws VmbatchError `node`: `domain-impossible` for what the type cannot have, `template-invalid` where
+ * the site's template makes another domain than this */
 export function renderDomainXml(domain: DomainDescription, own?: SiteTemplate): string {
   if (own === undefined) return renderTemplate('domain.xml', domainValues(domain), 'xml');
   const xml = own.render(domainValues(domain), 'xml');
@@ -164,8 +166,8 @@ function refuseImpossible({ type, network, filesystems, agent, name }: DomainDes
   });
 }
 
-/** The guest's names of its disks, for guests that see no serial numbers: `vdb:scratch`. Linux names virtio disks in the order
- * in which it finds them. */
+/** The guest's names of its disks, for guests that see no serial numbers: `vdb:scratch`. Linux names virtio
+ * disks in the order in which it finds them. */
 export function guestDiskNames(domain: Pick<DomainDescription, 'type' | 'xenMode' | 'disks'>): string[] {
   // Guests on Xen, also fully virtualised ones, see the para-virtualised disks under Xen's names.
   if (domain.type === 'xen') return domain.disks.map(({ role }) => `xvd${LETTERS[role]}:${role}`);

@@ -53,7 +53,8 @@ export function* eachProcess(): Generator<ProcessEntry> {
   }
 }
 
-/** A variable of a process's environment as it was started; undefined if it has none, or is not for us to see. */
+/** A variable of a process's environment as it was started; undefined if it has none, or is not for us to
+ * see. */
 export function environmentOf(pid: number, name: string): string | undefined {
   const entries = readProc(`/proc/${pid}/environ`)?.split('\0') ?? [];
   return entries.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);

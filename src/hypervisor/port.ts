@@ -49,7 +49,8 @@ export interface DomainState {
   diskErrors: string[];
 }
 
-/** Where addresses are looked up: the leases of libvirt's own networks, the host's neighbours, the guest agent. */
+/** Where addresses are looked up: the leases of libvirt's own networks, the host's neighbours, the guest
+ * agent. */
 export type AddressSource = 'lease' | 'arp' | 'agent';
 
 export interface GuestAddress {

@@ -1,5 +1,5 @@
-// Whether the domain that a site's own template makes is the one that was asked for. libvirt takes any: a domain of another name
-// would never be ended, and one without the job's disks would never become ready.
+// Whether the domain that a site's own template makes is the one that was asked for. libvirt takes any: a
+// domain of another name would never be ended, and one without the job's disks would never become ready.
 import { VmbatchError } from '../util/errors.ts';
 import type { DomainDescription } from './domain-xml.ts';
 import { parseXml, type XmlNode, XmlProblem } from './xml-tree.ts';

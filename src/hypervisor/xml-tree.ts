@@ -1,5 +1,5 @@
-// XML as a tree, for text that a site's template has made: elements, attributes and text, and nothing that a reader would have to
-// fetch or expand.
+// XML as a tree, for text that a site's template has made: elements, attributes and text, and nothing that a
+// reader would have to fetch or expand.
 
 export interface XmlNode {
   name: string;

@@ -1,5 +1,5 @@
-// All files that an image consists of: the image, what it stands on (its backing file, and so on), and data that a qcow2 file keeps
-// outside of itself. Whoever changes one of them changes what guests see.
+// All files that an image consists of: the image, what it stands on (its backing file, and so on), and data
+// that a qcow2 file keeps outside of itself. Whoever changes one of them changes what guests see.
 
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -29,7 +29,8 @@ interface ImageRef {
 }
 
 /** The files of an image, itself first.
- * @throws VmbatchError `node`: `image-absent` if one of them is not there, `image-chain` if they cannot be followed */
+ * @throws VmbatchError `node`: `image-absent` if one of them is not there, `image-chain` if they cannot be
+ * followed */
 export function imageFiles({ name, path, format }: ImageRef): string[] {
   const found: string[] = [];
   const next: { path: string; format: string | undefined }[] = [{ path, format }];

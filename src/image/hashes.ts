@@ -1,4 +1,5 @@
-// SHA-256 of the files of images, and the memory of them: a file of gigabytes is read once, and again when it has changed.
+// SHA-256 of the files of images, and the memory of them: a file of gigabytes is read once, and again when it
+// has changed.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +36,8 @@ export async function sha256Of(path: string, signal?: AbortSignal): Promise<stri
   return hash.digest('hex');
 }
 
-/** The SHA-256 that a file had when it was last read, if it has not changed since; undefined: nobody has looked. */
+/** The SHA-256 that a file had when it was last read, if it has not changed since; undefined: nobody has
+ * looked. */
 export function rememberedSha256(state: string, path: string): string | undefined {
   const known = readMemory(state).find((file) => file.path === path);
   return known !== undefined && isAsItWas(known) ? known.sha256 : undefined;

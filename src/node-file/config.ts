@@ -15,8 +15,9 @@ export type ImageBoot = { type: 'disk' } | KernelBoot;
 export const HYPERVISOR_TYPES = ['kvm', 'qemu', 'xen'] as const;
 type HypervisorType = (typeof HYPERVISOR_TYPES)[number];
 
-/** Who in the guest reads the context disk: our guest service alone (in the image, or in a layer that `image prepare`
- * made), CernVM's start-up scripts, or cloud-init; the latter two start our guest service from the disk. */
+/** Who in the guest reads the context disk: our guest service alone (in the image, or in a layer that
+ * `image prepare` made), CernVM's start-up scripts, or cloud-init; the latter two start our guest service
+ * from the disk. */
 export const CONTEXTUALISATIONS = ['prepared', 'cernvm', 'cloud-init'] as const;
 export type Contextualisation = (typeof CONTEXTUALISATIONS)[number];
 /** Kinds of keys for SSH between node and guest. */
@@ -28,7 +29,8 @@ export interface ImageConfig {
   /** Absolute path of the template image. */
   path: string;
   format: 'qcow2' | 'raw';
-  /** Lower-case hexadecimal SHA-256 of the whole file, which `image verify` and the start of a guest compare. */
+  /** Lower-case hexadecimal SHA-256 of the whole file, which `image verify` and the start of a guest
+   * compare. */
   sha256: string | undefined;
   /** What the image stands on, with the SHA-256 of each file: they belong to it. */
   backing: readonly { path: string; sha256: string }[] | undefined;
@@ -88,8 +90,8 @@ interface StaticNetwork {
 }
 
 export interface NetworkConfig {
-  /** `user`: QEMU's user network, with one forwarded port for SSH; `bridge`: a bridge of the node; `libvirt`: a network
-   * of libvirt's. */
+  /** `user`: QEMU's user network, with one forwarded port for SSH; `bridge`: a bridge of the node; `libvirt`:
+   * a network of libvirt's. */
   type: 'user' | 'bridge' | 'libvirt';
   addressing: 'dhcp' | 'static';
   /** The bridge or libvirt network; undefined for `user`. */
@@ -109,7 +111,8 @@ export interface NetworkConfig {
 export interface NodeConfig {
   /** Queues whose jobs run in guests. */
   queues: string[];
-  /** When the prologue returns: `ready`: the guest is up; `started`: its domain runs, and the job starter waits. */
+  /** When the prologue returns: `ready`: the guest is up; `started`: its domain runs, and the job starter
+   * waits. */
   prologueMode: 'ready' | 'started';
   /** How many guests may boot at a time; `auto`: as many as the node has processors; 0: no limit. */
   starts: number | 'auto';
@@ -162,7 +165,8 @@ export interface NodeConfig {
   images: ReadonlyMap<string, ImageConfig>;
   /** Always a key of `images`. */
   defaultImage: string;
-  /** CA directory (hashed or plain `*.pem`, `*.0`, `*.crt`) and the name in the subject of who signs CernVM images. */
+  /** CA directory (hashed or plain `*.pem`, `*.0`, `*.crt`) and the name in the subject of who signs CernVM
+   * images. */
   signatures: { caDirectory: string; signer: string };
   network: NetworkConfig;
   /** The shared file system with the session directories. */
@@ -225,9 +229,9 @@ export interface NodeConfig {
   };
 }
 
-/** What is assumed for a key that the node file leaves out, written as in the file. Some defaults depend on the file:
- * `default_image` is the only image, `ready_directory` is `<share.path>/.vmbatch/ready`, `network.lock_directory` is
- * `<state>/leases`, `hypervisor.uri` goes by `hypervisor.type`. */
+/** What is assumed for a key that the node file leaves out, written as in the file. Some defaults depend on
+ * the file: `default_image` is the only image, `ready_directory` is `<share.path>/.vmbatch/ready`,
+ * `network.lock_directory` is `<state>/leases`, `hypervisor.uri` goes by `hypervisor.type`. */
 export const BUILT_IN_DEFAULTS = {
   prologue_mode: 'ready',
   starts: 'auto',

@@ -1,4 +1,5 @@
-// The node file that is assumed where there is none, by commands that only show something: the demo guest on this machine.
+// The node file that is assumed where there is none, by commands that only show something: the demo guest on
+// this machine.
 import { type NodeConfig, parseNodeConfig } from './read.ts';
 
 const DEMO = `

@@ -12,7 +12,8 @@ interface Named {
   path: string | undefined;
 }
 
-/** Problems of a node file whose values are all well-formed. Only what is written in it: `check node` looks at the disk. */
+/** Problems of a node file whose values are all well-formed. Only what is written in it: `check node` looks
+ * at the disk. */
 export function directoryProblems(config: NodeConfig): NodeFileProblem[] {
   const { hypervisor, context, network, guard, disk } = config;
   const state = { key: ['state'], path: config.state };

@@ -17,8 +17,8 @@ import {
   word,
 } from './values.ts';
 
-/** Refuses a key that is there without what gives it a meaning, or missing where it is needed; zod calls the caller once all
- * values are well-formed. */
+/** Refuses a key that is there without what gives it a meaning, or missing where it is needed; zod calls the
+ * caller once all values are well-formed. */
 function demand(context: z.core.$RefinementCtx, key: string, message: string): void {
   context.addIssue({ code: 'custom', path: [key], params: { whole: true }, message });
 }

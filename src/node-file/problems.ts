@@ -1,4 +1,5 @@
-// What is wrong in a node file, in the admin's terms: zod's issues and the cross-checks, each with key and remedy.
+// What is wrong in a node file, in the admin's terms: zod's issues and the cross-checks, each with key and
+// remedy.
 import type * as z from 'zod';
 import { describeFound, IMAGE_NAME_RULE, isImageName, nearestName } from '../util/values.ts';
 import { allowedKeys } from './schema.ts';
@@ -87,7 +88,8 @@ export function crossCheck(content: unknown): NodeFileProblem[] {
   return problems;
 }
 
-/** In the mode `started` the job starter waits for the guest: as the job's user, who may ask neither libvirt nor its agent. */
+/** In the mode `started` the job starter waits for the guest: as the job's user, who may ask neither libvirt
+ * nor its agent. */
 function checkReadyChannel(content: Record<string, unknown>): NodeFileProblem[] {
   if (content['prologue_mode'] !== 'started') return [];
   const channel = content['ready_channel'];

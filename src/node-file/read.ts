@@ -1,4 +1,5 @@
-// The node file, /etc/vmbatch/node.yaml: from YAML text to a NodeConfig, or one error with every problem in it.
+// The node file, /etc/vmbatch/node.yaml: from YAML text to a NodeConfig, or one error with every problem in
+// it.
 import { realpathSync } from 'node:fs';
 import {
   type Document,
@@ -27,7 +28,8 @@ const MAX_FILE_BYTES = 1024 * 1024;
 const HINT = 'correct the file; share/examples/node.yaml shows every key';
 
 /** Reads and checks a node file. A symbolic link is followed, since sites keep the file on a share.
- * @throws VmbatchError `node`: `config-unreadable`, `config-unsafe`, or what {@link parseNodeConfig} throws. */
+ * @throws VmbatchError `node`: `config-unreadable`, `config-unsafe`, or what {@link parseNodeConfig}
+ * throws. */
 export function loadNodeConfig(path: string): NodeConfig {
   const unreadable = (why: string, cause?: unknown) =>
     new VmbatchError({
@@ -130,8 +132,8 @@ function duplicateKey(document: Document, offset: number, at: (offset: number) =
   return text;
 }
 
-/** A number that is not written as everybody reads it (`022`, `0x16`, `3.0`, `1e3`, and `1_000` with `%YAML 1.1`) stays the text
- * that it is: what wants a number then refuses it, and says what was found. */
+/** A number that is not written as everybody reads it (`022`, `0x16`, `3.0`, `1e3`, and `1_000` with
+ * `%YAML 1.1`) stays the text that it is: what wants a number then refuses it, and says what was found. */
 function keepNumbersAsWritten(document: Document): void {
   visit(document, {
     Scalar(_key, node) {

@@ -20,8 +20,8 @@ export async function startInBackground(
   child.unref();
 }
 
-/** The mom's pipes, which it hands to its hooks without wanting to: whoever is started in the background must not keep them
- * open. Node's own descriptors are all closed on exec, which tells them apart. */
+/** The mom's pipes, which it hands to its hooks without wanting to: whoever is started in the background must
+ * not keep them open. Node's own descriptors are all closed on exec, which tells them apart. */
 function closeInherited(): void {
   const CLOSE_ON_EXEC = 0o2000000;
   for (const entry of readdirSync('/proc/self/fd')) {

@@ -1,5 +1,6 @@
-// Who may work on a job's things: its prologue, its epilogue or the reaper, one at a time. A claim is a file that names its
-// process, so that one whose process has ended counts for nothing; nobody ever takes away the file of another that lives.
+// Who may work on a job's things: its prologue, its epilogue or the reaper, one at a time. A claim is a file
+// that names its process, so that one whose process has ended counts for nothing; nobody ever takes away the
+// file of another that lives.
 import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,8 +19,8 @@ function claimDirectory(state: string): string {
 
 /** Waits until no other living process works on the job.
  *
- * Two never both get it: each first makes its file and then looks, so of two that look at the same time both see the other and
- * step back.
+ * Two never both get it: each first makes its file and then looks, so of two that look at the same time both
+ * see the other and step back.
  * @param waitMs 0: one look
  * @returns what gives the claim back; undefined if the time was over */
 export async function claimJob(

@@ -24,8 +24,8 @@ export interface HookOptions {
   configFile: string;
   /** The state directory that the shims were installed for. */
   state: string;
-  /** One of the other nodes of a job on several, by its number as the mom gives it; `isStart`: prologue.parallel itself, not what
-   * it has started in the background. */
+  /** One of the other nodes of a job on several, by its number as the mom gives it; `isStart`:
+   * prologue.parallel itself, not what it has started in the background. */
   peer: { rank: string; isStart: boolean } | undefined;
   rest: string[];
 }
@@ -69,8 +69,8 @@ export async function openCountedLog(
   return countedLog(sink, { job, unit, directory: repeatsDirectory(state, directory) });
 }
 
-/** For what goes wrong before the node file has told where the log is: the directory of the last one that could be
- * read, else the log of the system. */
+/** For what goes wrong before the node file has told where the log is: the directory of the last one that
+ * could be read, else the log of the system. */
 export function openLastLog(state: string, job: string): Promise<CountedLog> {
   return openCountedLog(readInstalled(state).log, { job, state, unit: 'run' });
 }

@@ -46,8 +46,8 @@ export function appendHistory(state: string, record: JobRecord, end: HistoryEnd)
   if (size > MOST_BYTES) startAnew(path);
 }
 
-/** Keeps the old file under another name. Of two hooks that come to it at the same time, the second finds a file that is small again:
- * it looks right before. */
+/** Keeps the old file under another name. Of two hooks that come to it at the same time, the second finds a
+ * file that is small again: it looks right before. */
 function startAnew(path: string): void {
   try {
     if (statSync(path).size > MOST_BYTES) renameSync(path, `${path}.1`);

@@ -1,4 +1,5 @@
-// STATE/installed.json: where `hooks install` put what it put, and where the log is. For when the node file cannot tell any more.
+// STATE/installed.json: where `hooks install` put what it put, and where the log is. For when the node file
+// cannot tell any more.
 import { join } from 'node:path';
 import { readForeignFile, writeFileAtomic } from '../util/files/files.ts';
 import { prepareState } from './record.ts';

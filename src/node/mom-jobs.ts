@@ -1,4 +1,5 @@
-// Where the mom of this node keeps its jobs: one file each, named after the job script that the hooks are told of.
+// Where the mom of this node keeps its jobs: one file each, named after the job script that the hooks are
+// told of.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { writeFileAtomic } from '../util/files/files.ts';

@@ -1,4 +1,5 @@
-// Our lines in the mom's configuration: put in and taken out again, so that every other byte of the file stays as the site has it.
+// Our lines in the mom's configuration: put in and taken out again, so that every other byte of the file
+// stays as the site has it.
 import { chmodSync, chownSync, existsSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import {
   MAX_MOM_LINE,
@@ -23,13 +24,15 @@ export interface WantedLines {
   alarm: number;
 }
 
-/** Seconds that `$prologalarm` should have: the mom gives a prologue ten seconds less, and a default start takes up to 280. */
+/** Seconds that `$prologalarm` should have: the mom gives a prologue ten seconds less, and a default start
+ * takes up to 280. */
 export function wantedAlarm(readyMs: number): number {
   return Math.max(300, Math.ceil(readyMs / 1000) + 20);
 }
 
 /** The lines that the file lacks, and what it has already stays. Later lines count, so ours stand at the end.
- * @throws VmbatchError `node` (`job-starter-present`) if the site has a job starter of its own: it is for all its queues */
+ * @throws VmbatchError `node` (`job-starter-present`) if the site has a job starter of its own: it is for all
+ * its queues */
 export function missingLines(mom: MomConfig, wanted: WantedLines): string[] {
   const lines: string[] = [];
   const own = settingsNamed(mom, 'job_starter').at(-1);

@@ -13,8 +13,8 @@ export interface MomPlace {
   config: string;
 }
 
-/** The mom that runs this hook; undefined: somebody tries it out by hand. A mom's job scripts are in `mom_priv/jobs`, and its hooks
- * are started in `mom_priv`. */
+/** The mom that runs this hook; undefined: somebody tries it out by hand. A mom's job scripts are in
+ * `mom_priv/jobs`, and its hooks are started in `mom_priv`. */
 export function momOfHook(script: string): MomPlace | undefined {
   const jobs = dirname(script);
   const here = process.cwd();
@@ -81,7 +81,8 @@ const START_FILES = [
 /** TORQUE's own default, and those of packages and of sites that build it themselves. */
 const HOMES = ['/var/spool/torque', '/var/lib/torque', '/var/spool/pbs', '/var/torque', '/opt/torque'];
 
-/** The mom of this node: the one that runs, else the one that the start files name, else one in a usual place.
+/** The mom of this node: the one that runs, else the one that the start files name, else one in a usual
+ * place.
  * @param given `--mom-dir`
  * @throws VmbatchError `node` (`mom-not-found`): none, several, or no such directory */
 export function findMom(given: string | undefined, clues: MomClues = REAL_CLUES): MomPlace {

@@ -54,7 +54,8 @@ const RECORD = z.object({
   prologue: PROCESS,
   /** Which start of this machine that was in (its boot id): after another nothing runs that ran then. */
   boot: z.string().optional(),
-  /** The mom's own file of the job: it is there for as long as the mom knows the job. Undefined: no mom has asked for it. */
+  /** The mom's own file of the job: it is there for as long as the mom knows the job. Undefined: no mom has
+   * asked for it. */
   mom: z.string().optional(),
   request: z.object({ image: z.string(), vcpus: z.int(), memoryBytes: z.int() }).optional(),
   /** What it has leased; `locks` is where. */
@@ -106,9 +107,11 @@ export interface JobPaths {
   console: string;
 }
 
-/** What the shell calls itself that watches over another node's guest, before the places that it watches: the job's folder is one. */
+/** What the shell calls itself that watches over another node's guest, before the places that it watches: the
+ * job's folder is one. */
 export const WATCHER = 'vmbatch-watcher';
-/** The same of the shell that sleeps until a kept guest's time is over; the job's folder is one of its words, too. */
+/** The same of the shell that sleeps until a kept guest's time is over; the job's folder is one of its words,
+ * too. */
 export const KEEPER = 'vmbatch-keeper';
 
 export function jobPaths(state: string, jobId: string): JobPaths {
@@ -182,7 +185,8 @@ export function beginRecord(paths: JobPaths, record: JobRecord): void {
   syncDirectory(join(paths.directory, '..'));
 }
 
-/** The record of a job for whoever looks at all of them; undefined: there is none, or none that can be used. */
+/** The record of a job for whoever looks at all of them; undefined: there is none, or none that can be
+ * used. */
 export function findRecord(state: string, jobId: string): JobRecord | undefined {
   try {
     return readRecord(jobPaths(state, jobId));

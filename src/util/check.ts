@@ -19,7 +19,8 @@ export interface Check<Site> {
   name: string;
   /** What is asked, for the documentation and the reader of the code. */
   about: string;
-  /** Rows without which this one has nothing to look at; it is skipped if one of them failed or was skipped. */
+  /** Rows without which this one has nothing to look at; it is skipped if one of them failed or was
+   * skipped. */
   needs?: readonly string[];
   check: (site: Site) => Promise<Finding | Finding[]> | Finding | Finding[];
 }

@@ -1,5 +1,5 @@
-// Time without `performance` and node:timers/promises: Node loads those when they are first used, and a submission or a
-// cancellation notices (1 to 2 ms of 40).
+// Time without `performance` and node:timers/promises: Node loads those when they are first used, and a
+// submission or a cancellation notices (1 to 2 ms of 40).
 
 /** Milliseconds from some fixed moment; never goes back. */
 export function monotonicMs(): number {

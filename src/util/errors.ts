@@ -35,8 +35,8 @@ export class VmbatchError extends Error {
   }
 }
 
-/** A command that was called wrongly, whichever it is. Hooks and the job starter have their own codes for that: the mom makes
- * something of each. */
+/** A command that was called wrongly, whichever it is. Hooks and the job starter have their own codes for
+ * that: the mom makes something of each. */
 export const USAGE_EXIT = 2;
 
 /** What each kind of fault means to the programs that start us. */
@@ -112,8 +112,8 @@ export const ERRNO_HINTS: Readonly<Record<string, string>> = {
   ENOMEM: 'this machine has no memory left',
 };
 
-/** Any thrown value as a VmbatchError. A system call that failed (no space, no permission) is the fault of `machine`; what else
- * we did not throw on purpose is a `bug` and keeps its stack. */
+/** Any thrown value as a VmbatchError. A system call that failed (no space, no permission) is the fault of
+ * `machine`; what else we did not throw on purpose is a `bug` and keeps its stack. */
 export function toVmbatchError(thrown: unknown, machine: 'node' | 'site'): VmbatchError {
   // By name as well: each command is a bundle of its own, with its own copy of the class.
   if (thrown instanceof Error && thrown.name === 'VmbatchError') return thrown as VmbatchError;

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 
-/** IPv4 and IPv6, also of interfaces without a carrier, such as a bridge on which no guest is yet: Node leaves those out. An
- * address may come twice. */
+/** IPv4 and IPv6, also of interfaces without a carrier, such as a bridge on which no guest is yet: Node
+ * leaves those out. An address may come twice. */
 export function ownAddresses(): string[] {
   return [
     ...Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []),

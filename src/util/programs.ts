@@ -1,7 +1,8 @@
-// The programs that vmbatch starts, other than TORQUE's and ARC's own: where each is needed, and what for. The checks look for them, so
-// that nobody learns from a job that one is missing.
+// The programs that vmbatch starts, other than TORQUE's and ARC's own: where each is needed, and what for.
+// The checks look for them, so that nobody learns from a job that one is missing.
 
-/** `always`: no job runs without it. `sometimes`: something fails without it. Absent: only commands that an admin gives need it, and say so. */
+/** `always`: no job runs without it. `sometimes`: something fails without it. Absent: only commands that an
+ * admin gives need it, and say so. */
 type Need = 'always' | 'sometimes';
 
 export interface Program {

@@ -1,4 +1,5 @@
-// Names that nobody guesses, from the kernel itself: loading node:crypto costs 2 ms, a twentieth of a submission.
+// Names that nobody guesses, from the kernel itself: loading node:crypto costs 2 ms, a twentieth of a
+// submission.
 import { closeSync, openSync, readSync } from 'node:fs';
 
 /** @returns two hexadecimal digits for each of so few bytes (256 at most) */

@@ -19,7 +19,8 @@ export const SIZE_RULE = 'a whole number with KiB, MiB, GiB or TiB, such as "512
 /** What a duration looks like, for error messages. */
 export const DURATION_RULE = 'a whole number with ms, s, min or h, such as "30 s"';
 
-/** Bytes of a size such as `512 MiB` or `512MiB`; undefined if it is none (no unit, decimal unit, fraction, sign). */
+/** Bytes of a size such as `512 MiB` or `512MiB`; undefined if it is none (no unit, decimal unit, fraction,
+ * sign). */
 export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_UNITS);
 }

@@ -14,8 +14,8 @@ export function isImageName(text: string): boolean {
 export const REPOSITORIES_RULE =
   'at most 32 names of CernVM-FS repositories such as alice.cern.ch, with commas and no blanks';
 
-/** The repositories of a list such as `alice.cern.ch,sft.cern.ch`, without repetitions; undefined if it is no such
- * list: names of at least two labels of a-z 0-9 and hyphens, at most 253 characters each, at most 32. */
+/** The repositories of a list such as `alice.cern.ch,sft.cern.ch`, without repetitions; undefined if it is no
+ * such list: names of at least two labels of a-z 0-9 and hyphens, at most 253 characters each, at most 32. */
 export function parseRepositories(text: string): string[] | undefined {
   // Bounded before anything looks at it: the text may be a job's.
   if (text.length > 32 * 254) return undefined;

@@ -1,5 +1,5 @@
-// A real A-REX on a one-node site: started, driven as a grid user would, and stopped. Its control directory is on this
-// machine, its session directory on the site's share; jobs are mapped to the site's account.
+// A real A-REX on a one-node site: started, driven as a grid user would, and stopped. Its control directory
+// is on this machine, its session directory on the site's share; jobs are mapped to the site's account.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,7 +61,8 @@ export interface Arex {
   waitFor(id: string, state: JobState, timeoutMs?: number): Promise<JobState>;
   /** Waits for the end; returns what A-REX gives as reason of a failure, '' if the job succeeded. */
   end(id: string, timeoutMs?: number): Promise<string>;
-  /** Fetches the outputs of finished jobs with arcget, which leaves the jobs where they are; the directory of each. */
+  /** Fetches the outputs of finished jobs with arcget, which leaves the jobs where they are; the directory of
+   * each. */
   get(...ids: string[]): Promise<string[]>;
   kill(id: string): Promise<RunResult>;
   /** The text that users get as `gmlog/errors`. */
@@ -221,7 +222,8 @@ function seconds(text: string | undefined): number | undefined {
   return (((days ?? 0) * 24 + (hours ?? 0)) * 60 + (minutes ?? 0)) * 60 + (rest ?? 0);
 }
 
-/** Ids of all batch jobs that the server has for a grid job: their output goes beside its session directory. */
+/** Ids of all batch jobs that the server has for a grid job: their output goes beside its session
+ * directory. */
 export function batchJobsOf(site: Site, id: string): string[] {
   const jobs = join(site.standin.home, 'server_priv/jobs');
   return readdirSync(jobs)

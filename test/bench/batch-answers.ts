@@ -1,4 +1,5 @@
-// What a TORQUE with thousands of jobs would say: lists of jobs, nodes and queues in its formats, and server logs.
+// What a TORQUE with thousands of jobs would say: lists of jobs, nodes and queues in its formats, and server
+// logs.
 
 /** One batch job that was made up. */
 export interface BatchJob {

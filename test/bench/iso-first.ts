@@ -1,4 +1,5 @@
-// The first context disk that a process makes, as a prologue does: compiled beforehand as that is, see iso-start.ts.
+// The first context disk that a process makes, as a prologue does: compiled beforehand as that is, see
+// iso-start.ts.
 import { readFileSync } from 'node:fs';
 import { buildIso } from '../../src/context/iso9660.ts';
 

@@ -1,4 +1,5 @@
-// npm run bench: every figure of docs/performance.md as ratios in one run. Prints, judges, and never fails on a figure.
+// npm run bench: every figure of docs/performance.md as ratios in one run. Prints, judges, and never fails on
+// a figure.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

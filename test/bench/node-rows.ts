@@ -192,7 +192,8 @@ async function timed(work: () => Promise<{ exitCode: number | undefined; stderr:
   return (performance.now() - started) / 1000;
 }
 
-/** Seconds from the start of a bare QEMU until the guest has written its ready file: with the job's own context disk. */
+/** Seconds from the start of a bare QEMU until the guest has written its ready file: with the job's own
+ * context disk. */
 async function bareBoot(site: Site, image: Image, job: { iso: string; readyFile: string }): Promise<number> {
   const overlay = join(site.directory, 'bare.qcow2');
   const template = join(image.directory, 'template.qcow2');

@@ -42,7 +42,8 @@ function isThread(line: string, calls: readonly string[]): boolean {
   return begun?.includes('CLONE_THREAD') ?? false;
 }
 
-/** Counts the processes of a program, but not what those named `below` start in turn; undefined without strace. */
+/** Counts the processes of a program, but not what those named `below` start in turn; undefined without
+ * strace. */
 export async function countProcesses(
   argv: readonly string[],
   options: { cwd: string; env: NodeJS.ProcessEnv; below: string },

@@ -1,5 +1,5 @@
-// A CE with any number of jobs in INLRMS, made of files: control directory, session directories, TORQUE's logs, programs
-// that answer for TORQUE at once, and a configuration for ARC's own backend and for ours.
+// A CE with any number of jobs in INLRMS, made of files: control directory, session directories, TORQUE's
+// logs, programs that answer for TORQUE at once, and a configuration for ARC's own backend and for ours.
 import {
   appendFileSync,
   chmodSync,

@@ -1,5 +1,5 @@
-// The batch system that the contract is tried on: the stand-in, or with VMBATCH_TORQUE=1 the TORQUE on PATH. Also the
-// throw-away account that submits, and hooks that write down how they were called.
+// The batch system that the contract is tried on: the stand-in, or with VMBATCH_TORQUE=1 the TORQUE on PATH.
+// Also the throw-away account that submits, and hooks that write down how they were called.
 import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
@@ -22,7 +22,8 @@ export const real = process.env['VMBATCH_TORQUE'] === '1';
 
 export type MomMode = '-p' | '-q' | '-r';
 
-/** Hooks obey the job's name: `pexit2` lets the prologue exit 2, `psleep5` lets it take 5 s, `pkill` makes it die. */
+/** Hooks obey the job's name: `pexit2` lets the prologue exit 2, `psleep5` lets it take 5 s, `pkill` makes it
+ * die. */
 const HOOK = `#!/bin/bash
 E=@EVIDENCE@
 printf '%s\\0' "$0" "$@" > "$E/$1.@HOOK@.argv"
@@ -95,7 +96,8 @@ export class Batch {
     return batch;
   }
 
-  /** Ends the batch system and removes the account and all files; returns sessions that still had processes. */
+  /** Ends the batch system and removes the account and all files; returns sessions that still had
+   * processes. */
   async close(): Promise<string[]> {
     try {
       if (real) await this.putBack();

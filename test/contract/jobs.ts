@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { type Batch, real, splitNul } from './batch.ts';
 import { fixtureJson } from './recordings.ts';
 
-/** Notes how the job itself was called, from the view of its script (whose parent reads the script's name). */
+/** Notes how the job itself was called, from the view of its script (whose parent reads the script's
+ * name). */
 const JOB_EVIDENCE = `cat /proc/$PPID/cmdline > "$HOME/$PBS_JOBID.cmdline"
 cat /proc/$PPID/environ > "$HOME/$PBS_JOBID.environ"
 { id -u; id -G; pwd; umask; cut -d' ' -f6 /proc/$$/stat; echo $PPID; readlink /proc/$PPID/fd/1; } > "$HOME/$PBS_JOBID.context"

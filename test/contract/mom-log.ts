@@ -4,10 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { type Batch, real } from './batch.ts';
 import { fixture } from './recordings.ts';
 
-/** Lines about connections, and about zombies, which say how the daemons are built and how busy the machine was. */
+/** Lines about connections, and about zombies, which say how the daemons are built and how busy the machine
+ * was. */
 const INCIDENTAL = /Socket close detected|not killing process/;
 
-/** What is left of each line: its type, class, object and text without pids and numbers of seconds; in their order. */
+/** What is left of each line: its type, class, object and text without pids and numbers of seconds; in their
+ * order. */
 function shape(lines: readonly string[], id: string): string[] {
   return lines
     .filter((line) => line !== '' && !INCIDENTAL.test(line))
@@ -69,7 +71,8 @@ export function momLogContract(batch: () => Batch): void {
         await batch().ended(id);
         return id;
       });
-      // The recording is of a busy machine, whose mom did not wait for the start any more ($jobstartblocktime).
+      // The recording is of a busy machine, whose mom did not wait for the start any more
+      // ($jobstartblocktime).
       const late = '01;   pbs_mom;Job;TMOMScanForStarting;job JOB failed after TMomFinalizeJob3';
       const waitedFor = '01;   pbs_mom;Job;exec_job_on_ms;ALERT:  job failed phase 3 start - jobid JOB';
       expect(lines).toEqual(recorded('66.vm').map((line) => (line === late ? waitedFor : line)));

@@ -1,5 +1,6 @@
-// The contract: what the recordings say TORQUE 6.1 does, asked of the stand-in, or with VMBATCH_TORQUE=1 of the TORQUE on
-// PATH (as root, on a machine that may be played with: hooks and the configuration of its mom are replaced meanwhile).
+// The contract: what the recordings say TORQUE 6.1 does, asked of the stand-in, or with VMBATCH_TORQUE=1 of
+// the TORQUE on PATH (as root, on a machine that may be played with: hooks and the configuration of its mom
+// are replaced meanwhile).
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import { Batch, real } from './batch.ts';
 import { endingsContract } from './endings.ts';

@@ -1,4 +1,5 @@
-// `npm run demo`: one grid job in JAliEn's shape, from the grami file to A-REX's answer, in a real virtual machine.
+// `npm run demo`: one grid job in JAliEn's shape, from the grami file to A-REX's answer, in a real virtual
+// machine.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startScan, stopScan } from '../site/grid-job.ts';

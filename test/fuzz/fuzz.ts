@@ -1,4 +1,5 @@
-// Feeds a parser with what is nearly right, and with what is nothing like it; and says what must never happen.
+// Feeds a parser with what is nearly right, and with what is nothing like it; and says what must never
+// happen.
 import fc from 'fast-check';
 import type { Target } from './targets.ts';
 

@@ -1,4 +1,5 @@
-// The demo guest with everything that a guest may have besides: disks, hooks, features; and a second one on its cache disk.
+// The demo guest with everything that a guest may have besides: disks, hooks, features; and a second one on
+// its cache disk.
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// The fake virsh fails in the words of the real one, which is asked on libvirt's own test driver (it needs no daemon).
+// The fake virsh fails in the words of the real one, which is asked on libvirt's own test driver (it needs no
+// daemon).
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

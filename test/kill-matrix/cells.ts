@@ -1,4 +1,5 @@
-// The cells of the kill matrix, made from the table of steps: a new step is in it without anybody remembering.
+// The cells of the kill matrix, made from the table of steps: a new step is in it without anybody
+// remembering.
 
 import { STEPS } from '../../src/node/life/steps/table.ts';
 import type { StepName } from '../../src/node/record.ts';

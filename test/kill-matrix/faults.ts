@@ -1,5 +1,5 @@
-// What goes wrong in a cell, put under the whole program's file system calls: a full disk, a share that hangs, and a process that
-// is struck after one of its effects.
+// What goes wrong in a cell, put under the whole program's file system calls: a full disk, a share that
+// hangs, and a process that is struck after one of its effects.
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -194,7 +194,8 @@ async function around(
   } finally {
     found.inside = false;
   }
-  // A step without any effect has no "during" of its own: what comes next is its end. One without so many is not struck.
+  // A step without any effect has no "during" of its own: what comes next is its end. One without so many is
+  // not struck.
   if (!found.struck && target.effect === 1) {
     strike(found);
     await heed();

@@ -52,7 +52,8 @@ async function runAll(options: { json?: boolean; only?: string; 'every-effect'?:
     results.push(result);
     if (options.json !== true)
       for (const leak of result.leaks) process.stdout.write(`${describeCell(cell)}: ${leak}\n`);
-    // A process may be killed at any instant: so after each effect that the step has on the world, not only the first.
+    // A process may be killed at any instant: so after each effect that the step has on the world, not only
+    // the first.
     const goesOn = cell.event === 'SIGKILL' && cell.phase === 'during' && cell.actor !== 'starter';
     if (goesOn && cell.effect < MOST_EFFECTS) await runOne({ ...cell, effect: cell.effect + 1 });
   };

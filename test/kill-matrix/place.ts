@@ -1,5 +1,5 @@
-// The node of a cell: real files below one directory, a hypervisor that is a folder of names, guests that only say that they
-// are ready.
+// The node of a cell: real files below one directory, a hypervisor that is a folder of names, guests that
+// only say that they are ready.
 import {
   chmodSync,
   chownSync,

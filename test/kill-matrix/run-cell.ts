@@ -1,4 +1,5 @@
-// One cell: a node with a job that runs besides, the event, what TORQUE does then, and what is left of it all.
+// One cell: a node with a job that runs besides, the event, what TORQUE does then, and what is left of it
+// all.
 import { spawn } from 'node:child_process';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +25,8 @@ const BYSTANDER = '8.server';
 
 export interface Result {
   cell: Cell;
-  /** What is left, what was taken from the other job, and ends that are not as they should be; none: all is well. */
+  /** What is left, what was taken from the other job, and ends that are not as they should be; none: all is
+   * well. */
   leaks: string[];
   /** False: the step has not so many effects as `during` asks for. */
   reached: boolean;
@@ -56,7 +58,8 @@ export async function runCell(cell: Cell, directory: string, actorProgram: strin
     if (cell.actor === 'prologue') {
       const end = await act();
       expect('the prologue ended with', end, prologueEnds(cell));
-      // TORQUE takes a signal for success. A job that is put back into the queue, and the end of a machine, are no ends of the job.
+      // TORQUE takes a signal for success. A job that is put back into the queue, and the end of a machine,
+      // are no ends of the job.
       if (typeof end === 'string' && cell.event !== 'volatile') ends.push(await starter(place, JOB));
       if (end === 1) ends.push(1);
       const isOver = end !== 0 && end !== 2 && cell.event !== 'volatile';

@@ -1,5 +1,5 @@
-// Mistakes in what the mom is told, and in what is put beside it: what `check node` says first, and what the log has of the job that
-// comes before anybody checks.
+// Mistakes in what the mom is told, and in what is put beside it: what `check node` says first, and what the
+// log has of the job that comes before anybody checks.
 import { chmodSync, chownSync, readFileSync } from 'node:fs';
 import { NOBODY } from '../support/fake-hooks.ts';
 import { checkTheNode, logOfAStart, type NodeGround, says, useNode } from './node-ground.ts';

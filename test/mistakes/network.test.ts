@@ -1,4 +1,5 @@
-// Mistakes with libvirt and with the network of guests: what `check node` says, or the node's log when a job comes.
+// Mistakes with libvirt and with the network of guests: what `check node` says, or the node's log when a job
+// comes.
 import { logOfAStart, checkTheNode as look, type NodeGround, useNode } from './node-ground.ts';
 import { type Mistake, mistakes } from './table.ts';
 

@@ -1,5 +1,5 @@
-// A worker node in a directory, with fake guests and the hooks as installed: what an admin sees who sets it up. There is no batch
-// system; hooks are started as a mom would.
+// A worker node in a directory, with fake guests and the hooks as installed: what an admin sees who sets it
+// up. There is no batch system; hooks are started as a mom would.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -78,7 +78,8 @@ export function useNode(name: string): () => NodeGround {
   return theNode;
 }
 
-/** With all modes and times; the program itself need not be copied each time, and is not if nothing may write there. */
+/** With all modes and times; the program itself need not be copied each time, and is not if nothing may write
+ * there. */
 const copy = (from: string, to: string) => execFileSync('cp', ['-a', from, to]);
 
 async function makeNode(directory: string, name: string): Promise<NodeGround> {
@@ -161,7 +162,8 @@ export async function checkTheNode(node: NodeGround): Promise<Sight> {
   return { ...firstFinding('check node', results), exit: exitCode };
 }
 
-/** The first line of vmbatch.log that tells of something wrong, after a job was to start here; the exit code is the prologue's. */
+/** The first line of vmbatch.log that tells of something wrong, after a job was to start here; the exit code
+ * is the prologue's. */
 export function logOfAStart(script?: string): (node: NodeGround) => Promise<Sight> {
   return async (node) => {
     const { exitCode, stderr } = await node.prologue(`1.${node.serverName}`, script);

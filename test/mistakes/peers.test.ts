@@ -1,4 +1,5 @@
-// Mistakes on another node than the first of a job: what the first node's log says, where the admin looks first.
+// Mistakes on another node than the first of a job: what the first node's log says, where the admin looks
+// first.
 
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';

@@ -1,4 +1,5 @@
-// Mistakes with the programs that hooks start, and with TORQUE's on a node: what `check node` says, or the node's log.
+// Mistakes with the programs that hooks start, and with TORQUE's on a node: what `check node` says, or the
+// node's log.
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { folderOf } from '../../src/util/processes/find-program.ts';

@@ -1,4 +1,5 @@
-// Mistakes with the share, and with what a site puts beside the node file: what `check node` says, or the node's log when a job comes.
+// Mistakes with the share, and with what a site puts beside the node file: what `check node` says, or the
+// node's log when a job comes.
 import { chmodSync, mkdirSync } from 'node:fs';
 import { logOfAStart, checkTheNode as look, type NodeGround, useNode } from './node-ground.ts';
 import { type Mistake, mistakes } from './table.ts';

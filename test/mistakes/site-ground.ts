@@ -1,4 +1,5 @@
-// A site with a CE, a stand-in for TORQUE and fake guests: what the owner of a grid job reads, and what stands in logs after it.
+// A site with a CE, a stand-in for TORQUE and fake guests: what the owner of a grid job reads, and what
+// stands in logs after it.
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -68,7 +69,8 @@ export function endOfAGridJob(change: (job: GridJob) => void = () => undefined) 
   };
 }
 
-/** The first line of vmbatch.log that tells of something wrong, after a grid job; the exit code is A-REX's. */
+/** The first line of vmbatch.log that tells of something wrong, after a grid job; the exit code is
+ * A-REX's. */
 export async function logAfterAGridJob(ground: SiteGround): Promise<Sight> {
   const { exit } = await endOfAGridJob()(ground);
   const log = join(ground.site.log, 'vmbatch.log');

@@ -1,4 +1,5 @@
-// Mistakes with what a node stands on: its disks, its mounts, its network, its clock. What is read first when a job comes, or of a check.
+// Mistakes with what a node stands on: its disks, its mounts, its network, its clock. What is read first when
+// a job comes, or of a check.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, statfsSync, writeFileSync } from 'node:fs';
 import { logOfAStart, checkTheNode as look, type NodeGround, useNode } from './node-ground.ts';

@@ -1,4 +1,5 @@
-// The table of mistakes: each row plants one in a set-up that is otherwise good, and says what the first person who looks reads then.
+// The table of mistakes: each row plants one in a set-up that is otherwise good, and says what the first
+// person who looks reads then.
 import { describe, expect, it } from 'vitest';
 
 /** What somebody sees who looks. */

@@ -1,4 +1,5 @@
-// Mistakes in TORQUE, in arc.conf and on a node that a job meets first: what its owner reads, or the node's log.
+// Mistakes in TORQUE, in arc.conf and on a node that a job meets first: what its owner reads, or the node's
+// log.
 import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

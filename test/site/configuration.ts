@@ -7,7 +7,8 @@ import type { GuestNetwork } from './network.ts';
 
 export const QUEUE = 'vmalice';
 
-/** The node file: with the demo guest's image, or the fake guests', or both (the fake one is the default then). */
+/** The node file: with the demo guest's image, or the fake guests', or both (the fake one is the default
+ * then). */
 export function nodeConfiguration(
   paths: { share: string; state: string; log: string },
   site: {

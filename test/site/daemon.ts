@@ -13,8 +13,8 @@ export interface Daemon {
   whyEnded(): string | undefined;
 }
 
-/** The words that start a program in a network namespace; undefined: in ours. nsenter becomes the program: the process stays the
- * same. */
+/** The words that start a program in a network namespace; undefined: in ours. nsenter becomes the program:
+ * the process stays the same. */
 export function insideNamespace(namespace: string | undefined, words: readonly string[]): string[] {
   return namespace === undefined ? [...words] : ['nsenter', `--net=/run/netns/${namespace}`, '--', ...words];
 }

@@ -20,7 +20,8 @@ const MARKER = '.vmbatch-site';
 
 /** Makes the directory, or takes over what a site that did not end well has left in it. Returns its real path
  * and how to give it back: it is removed as a whole.
- * @throws VmbatchError `node` if it holds something else, another site runs in it, or users cannot reach it. */
+ * @throws VmbatchError `node` if it holds something else, another site runs in it, or users cannot reach
+ * it. */
 export async function claimDirectory(
   wanted: string,
 ): Promise<{ directory: string; release: () => Promise<undefined> }> {

@@ -1,5 +1,5 @@
-// Fake guests for a site: a `virsh` for the hooks to find first, and an image that no machine ever boots. Everything else
-// of a job's way is as with real ones.
+// Fake guests for a site: a `virsh` for the hooks to find first, and an image that no machine ever boots.
+// Everything else of a job's way is as with real ones.
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeRun } from '../../src/util/processes/run.ts';
@@ -17,8 +17,8 @@ export interface FakeHypervisor {
   image: string;
 }
 
-/** Puts everything below `directory`, the folder `fake` of the site's directory. While it has a file `hold`, guests that are
- * started do not become ready.
+/** Puts everything below `directory`, the folder `fake` of the site's directory. While it has a file `hold`,
+ * guests that are started do not become ready.
  * @param dist has the guest service.
  * @param realVirsh what domains that do bring a kernel are left to.
  * @throws Error if the image cannot be made. */

@@ -1,5 +1,5 @@
-// A grid job as A-REX hands it to a backend: the files of the control directory and the session directory, and
-// the calls of submit, scan and cancel with what A-REX gives them.
+// A grid job as A-REX hands it to a backend: the files of the control directory and the session directory,
+// and the calls of submit, scan and cancel with what A-REX gives them.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chownSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';

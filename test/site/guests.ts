@@ -1,4 +1,5 @@
-// The guests of one site: on a hypervisor that others use as well, only these are its own to count and to end.
+// The guests of one site: on a hypervisor that others use as well, only these are its own to count and to
+// end.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openVirsh } from '../../src/hypervisor/virsh.ts';

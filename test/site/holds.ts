@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { shellQuote } from '../../src/util/quote.ts';
 import type { Site } from './site.ts';
 
-/** From now on qsub waits until the returned function is called: `before` the server hears of the job, or `after` it has
- * it, so that the job id is known to nobody yet. */
+/** From now on qsub waits until the returned function is called: `before` the server hears of the job, or
+ * `after` it has it, so that the job id is known to nobody yet. */
 export function holdQsub(site: Site, when: 'before' | 'after'): () => void {
   const qsub = join(site.standin.binDir, 'qsub');
   const hold = join(site.directory, 'qsub-held');

@@ -1,5 +1,5 @@
-// A libvirtd of our own for machines where no service manager runs one, and for tests: nothing of it is seen by,
-// or sees, a libvirtd of the system.
+// A libvirtd of our own for machines where no service manager runs one, and for tests: nothing of it is seen
+// by, or sees, a libvirtd of the system.
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';
@@ -55,12 +55,13 @@ export interface PrivateLibvirtd {
   stop(options?: { keepDomains?: boolean }): Promise<void>;
 }
 
-/** Starts a libvirtd whose configuration, state and socket are below `dir`, and returns when it answers.
- * Root only.
+/** Starts a libvirtd whose configuration, state and socket are below `dir`, and returns when it answers. Root
+ * only.
  * @param options.hideKvm takes /dev/kvm from it, see cpuCanVirtualise.
  * @param options.namespace network namespace that it and its guests are in.
  * @param options.signal stops it again as long as it does not answer.
- * @throws VmbatchError `node` if a program is missing, `dir` is too long for a socket, or it does not start. */
+ * @throws VmbatchError `node` if a program is missing, `dir` is too long for a socket, or it does not
+ * start. */
 export async function startPrivateLibvirtd(
   dir: string,
   options: { hideKvm: boolean; namespace?: string | undefined; signal?: AbortSignal | undefined },

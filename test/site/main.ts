@@ -1,4 +1,5 @@
-// `npm run site`: a one-node site to try jobs on by hand. Runs until it is told to stop, or as long as a command.
+// `npm run site`: a one-node site to try jobs on by hand. Runs until it is told to stop, or as long as a
+// command.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// A network of the site's own for guests that are not on QEMU's user network: a network namespace with a bridge, in which the
-// batch system, libvirt and the NFS server run. Nothing of it is seen outside.
+// A network of the site's own for guests that are not on QEMU's user network: a network namespace with a
+// bridge, in which the batch system, libvirt and the NFS server run. Nothing of it is seen outside.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../../src/util/errors.ts';

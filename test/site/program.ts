@@ -17,7 +17,8 @@ export function reportStop(lines: string[], signal: AbortSignal): void {
 }
 
 /** Runs `main` and ends the process with its exit code: 2 for a UsageError, as a shell's for the signal that
- * aborted `signal`, never 0 if `reportStop` had failures. `main` is expected to have cleaned up when it returns or throws. */
+ * aborted `signal`, never 0 if `reportStop` had failures. `main` is expected to have cleaned up when it
+ * returns or throws. */
 export async function runProgram(
   main: (argv: string[], signal: AbortSignal) => Promise<number>,
   help: string,

@@ -1,4 +1,5 @@
-// Running programs for a site: Ctrl-C on the terminal must not reach what starts it and what cleans up after it.
+// Running programs for a site: Ctrl-C on the terminal must not reach what starts it and what cleans up after
+// it.
 import { spawn } from 'node:child_process';
 import type { RunOptions, RunResult } from '../../src/util/processes/run.ts';
 

@@ -1,5 +1,5 @@
-// A one-node site on this machine, for the demo and the tests: share, batch system, hypervisor, node, CE. All of
-// it is below one directory, and all of it goes again.
+// A one-node site on this machine, for the demo and the tests: share, batch system, hypervisor, node, CE. All
+// of it is below one directory, and all of it goes again.
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,7 +43,8 @@ export const SITE_STAGES = {
 export interface SiteOptions {
   /** Everything is below it, and it is removed at the end; short (sockets). */
   directory: string;
-  /** A Unix account made for the site and removed with it; with a number at its end while another has the name. */
+  /** A Unix account made for the site and removed with it; with a number at its end while another has the
+   * name. */
   account: string;
   /** The dist/ to use; the site works with a copy. */
   dist: string;
@@ -52,15 +53,16 @@ export interface SiteOptions {
   slots?: number;
   /** Whether moms start one job after the other, as TORQUE's do. */
   blockStarts?: boolean;
-  /** Worker nodes, all on this machine, each with hooks and state of its own; `vmbatch-node`, `vmbatch-node2`, …
-   * Default: 1. */
+  /** Worker nodes, all on this machine, each with hooks and state of its own; `vmbatch-node`,
+   * `vmbatch-node2`, … Default: 1. */
   nodes?: number;
-  /** A network of guests of its own, in a network namespace; default: QEMU's user network. Only with the demo guest. */
+  /** A network of guests of its own, in a network namespace; default: QEMU's user network. Only with the demo
+   * guest. */
   network?: GuestNetworkKind;
   addressing?: 'dhcp' | 'static';
-  /** `demo` (default): the demo guest, on libvirt. `fake`: processes in namespaces that the guest service takes for a
-   * machine; ready in a fraction of a second. `both`: jobs of the queue get fake guests, unless they ask for the image
-   * `demo`. */
+  /** `demo` (default): the demo guest, on libvirt. `fake`: processes in namespaces that the guest service
+   * takes for a machine; ready in a fraction of a second. `both`: jobs of the queue get fake guests, unless
+   * they ask for the image `demo`. */
   guests?: 'demo' | 'fake' | 'both';
   /** Queues with guests besides the usual one. */
   queues?: readonly string[];

@@ -20,8 +20,8 @@ export class Undo {
     this.#steps.push({ what, work });
   }
 
-  /** Runs all steps, once: who calls again waits for the same end. Returns a line for all that had to be ended
-   * by force (`had to end …`) and all that failed (`could not …`). Never throws. */
+  /** Runs all steps, once: who calls again waits for the same end. Returns a line for all that had to be
+   * ended by force (`had to end …`) and all that failed (`could not …`). Never throws. */
   run(): Promise<string[]> {
     this.#running ??= this.#runSteps();
     return this.#running;

@@ -1,4 +1,5 @@
-// How faults get at jobs: programs in front of the hooks' own for what must happen at a certain step, signals for the rest.
+// How faults get at jobs: programs in front of the hooks' own for what must happen at a certain step, signals
+// for the rest.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

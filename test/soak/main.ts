@@ -1,4 +1,5 @@
-// `npm run soak`: many grid jobs through submit, a batch system with four nodes, and scan, with faults from a seed.
+// `npm run soak`: many grid jobs through submit, a batch system with four nodes, and scan, with faults from a
+// seed.
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

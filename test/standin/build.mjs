@@ -36,7 +36,8 @@ copyFileSync(`${here}mom/launcher.pl`, `${out}lib/launcher.pl`);
 // The commands below have no extension: without this they would be taken for ES modules.
 writeFileSync(`${out}package.json`, '{ "type": "commonjs" }\n');
 
-// These work with TORQUE_STANDIN_HOME set; 'torque-standin install' makes commands that know their site directory.
+// These work with TORQUE_STANDIN_HOME set; 'torque-standin install' makes commands that know their site
+// directory.
 for (const name of Object.keys(entries)) {
   const path = `${out}${name === 'torque-standin' ? 'sbin' : 'bin'}/${name}`;
   writeFileSync(

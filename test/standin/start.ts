@@ -1,5 +1,5 @@
-// The stand-in as tests and the demo use it: one call makes a site directory, starts its daemons and returns the way to
-// stop them.
+// The stand-in as tests and the demo use it: one call makes a site directory, starts its daemons and returns
+// the way to stop them.
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { momPaths, sitePaths } from './common/site.ts';
@@ -38,7 +38,8 @@ export interface Standin {
   stop(): Promise<string[]>;
 }
 
-/** Builds nothing: `node test/standin/build.mjs` must have run. Throws an Error that says what did not answer. */
+/** Builds nothing: `node test/standin/build.mjs` must have run. Throws an Error that says what did not
+ * answer. */
 export async function startStandin(options: StandinOptions): Promise<Standin> {
   const { home, prologue, epilogue, momConfig, bundle, ...rest } = options;
   const programs = bundle ?? new URL('../../build/standin/lib', import.meta.url).pathname;

@@ -1,4 +1,5 @@
-// Programs of a test's own that use our modules, as processes: for what only several processes at once can show.
+// Programs of a test's own that use our modules, as processes: for what only several processes at once can
+// show.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { buildSync } from 'esbuild';
 

@@ -1,5 +1,5 @@
-// What hooks get where nothing is real but the files: arguments as TORQUE gives them, programs that do nothing, a node that can do
-// all that is asked of it.
+// What hooks get where nothing is real but the files: arguments as TORQUE gives them, programs that do
+// nothing, a node that can do all that is asked of it.
 import { writeFileSync } from 'node:fs';
 import type { HookArguments } from '../../src/batch/torque/mom/hook-arguments.ts';
 import type { NodeFacts } from '../../src/node/plan/facts.ts';

@@ -1,4 +1,5 @@
-// The texts in a TypeScript source: each string and template, with a word in the place of what a template puts in.
+// The texts in a TypeScript source: each string and template, with a word in the place of what a template
+// puts in.
 
 /** What stands for a value that is known when the program runs. */
 export const SAMPLE = 'sample';

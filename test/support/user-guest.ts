@@ -1,5 +1,5 @@
-// A real SSH server with a user whom the guest service made, in namespaces on this machine: for what only a user's true shell and
-// a true server do.
+// A real SSH server with a user whom the guest service made, in namespaces on this machine: for what only a
+// user's true shell and a true server do.
 import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';

@@ -1,5 +1,5 @@
-// Jobs of accounts that nobody may log in with, and accounts that change while guests run. On fake guests, which have the
-// guest service and an SSH server of their own.
+// Jobs of accounts that nobody may log in with, and accounts that change while guests run. On fake guests,
+// which have the guest service and an SSH server of their own.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,6 +1,6 @@
-// Grid jobs through a real A-REX: submitted with arcsub, run in guests, fetched with arcget. One A-REX and one site serve all
-// tests; independent jobs are submitted together. Most guests are fake ones, which the guest service takes for machines; the
-// queue vmdemo has the real demo guest.
+// Grid jobs through a real A-REX: submitted with arcsub, run in guests, fetched with arcget. One A-REX and
+// one site serve all tests; independent jobs are submitted together. Most guests are fake ones, which the
+// guest service takes for machines; the queue vmdemo has the real demo guest.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
-// The same jobs through ARC's own pbs back-end and through ours, without a batch system: qsub keeps the script, which is then run. What
-// is left in the session directory must be the same. ARC_LOCATION may name another ARC than the installed one.
+// The same jobs through ARC's own pbs back-end and through ours, without a batch system: qsub keeps the
+// script, which is then run. What is left in the session directory must be the same. ARC_LOCATION may name
+// another ARC than the installed one.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -61,7 +62,8 @@ beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'vmbatch-as-pbs-'));
   mkdirSync(at('bin'));
   writeFileSync(at('bin/qsub'), `#!/bin/sh\ncat > '${at('script')}'\necho 1.vm\n`, { mode: 0o755 });
-  // ARC as it is, but that its parser of arc.conf, which takes most of the time of a submission, is asked once for the same.
+  // ARC as it is, but that its parser of arc.conf, which takes most of the time of a submission, is asked
+  // once for the same.
   mkdirSync(at('arc/lib/arc'), { recursive: true });
   mkdirSync(at('arc/share'));
   symlinkSync(SHARE, at('arc/share/arc'));

@@ -1,4 +1,5 @@
-// The filter that we give admins (share/examples/guests.nft): what guests reach of the node with it. In network namespaces.
+// The filter that we give admins (share/examples/guests.nft): what guests reach of the node with it. In
+// network namespaces.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// A job whose owner is hostile: whatever its name, arguments, environment, file names and `#VMBATCH` lines hold, it is text for its
-// own shell in its own guest, and nothing else ever sees it.
+// A job whose owner is hostile: whatever its name, arguments, environment, file names and `#VMBATCH` lines
+// hold, it is text for its own shell in its own guest, and nothing else ever sees it.
 
 import type { ChildProcess } from 'node:child_process';
 import {
@@ -36,7 +36,8 @@ beforeAll(() => {
   trap = join(site.directory, 'trap');
   traces = join(site.directory, 'traces');
   mkdirSync(traces);
-  // Every program that the hooks start, with its arguments. -D: the hook ends when it does, not when its guest does.
+  // Every program that the hooks start, with its arguments. -D: the hook ends when it does, not when its
+  // guest does.
   for (const name of ['prologue', 'epilogue']) {
     const hook = join(site.standin.momPrivDir, name);
     const real = join(site.directory, `${name}.real`);

@@ -1,5 +1,5 @@
-// The information provider as A-REX runs it: ARC's CEinfo.pl with VMBATCHmod.pm and the built program, TORQUE's commands
-// are stubs. What it prints is what clients such as JAliEn read.
+// The information provider as A-REX runs it: ARC's CEinfo.pl with VMBATCHmod.pm and the built program,
+// TORQUE's commands are stubs. What it prints is what clients such as JAliEn read.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,

@@ -1,5 +1,5 @@
-// Kinds of jobs beside the plain one: arrays, several slots, interactive ones, jobs on several nodes where guests cannot meet. On fake
-// guests.
+// Kinds of jobs beside the plain one: arrays, several slots, interactive ones, jobs on several nodes where
+// guests cannot meet. On fake guests.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

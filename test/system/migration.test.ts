@@ -1,4 +1,5 @@
-// A CE that changes from `lrms = pbs` to `lrms = vmbatch` while jobs run: our scan reports what ARC's own backend submitted.
+// A CE that changes from `lrms = pbs` to `lrms = vmbatch` while jobs run: our scan reports what ARC's own
+// backend submitted.
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';

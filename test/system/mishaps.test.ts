@@ -1,5 +1,6 @@
-// What happens to jobs in the life of a site: deleted at any moment, hooks that hang or are killed, moms, servers and nodes that
-// go down. Each with the code that the grid user finally sees, and nothing left on the node. Fake guests, everything else real.
+// What happens to jobs in the life of a site: deleted at any moment, hooks that hang or are killed, moms,
+// servers and nodes that go down. Each with the code that the grid user finally sees, and nothing left on the
+// node. Fake guests, everything else real.
 
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -26,8 +27,8 @@ beforeAll(async () => {
   site = theSite();
   site.configureNode({});
   scan = startScan(site);
-  // A scan that has just started asks qstat about everything, and qstat does not say who deleted a job: the log does, which it
-  // follows from then on.
+  // A scan that has just started asks qstat about everything, and qstat does not say who deleted a job: the
+  // log does, which it follows from then on.
   const { job } = await submitted('true');
   expect(await job.waitForEnd(END_MS)).toMatchObject({ code: 0 });
 }, 60_000);

@@ -1,5 +1,5 @@
-// Guests on networks that they share: a bridge with a pool of addresses, and a network of libvirt's with DHCP. In a network
-// namespace, with real guests.
+// Guests on networks that they share: a bridge with a pool of addresses, and a network of libvirt's with
+// DHCP. In a network namespace, with real guests.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,5 @@
-// A site whose Node refuses to change its own ids, as Debian 13's does: every program of vmbatch, on the CE and on the node.
+// A site whose Node refuses to change its own ids, as Debian 13's does: every program of vmbatch, on the CE
+// and on the node.
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Hooks against a real libvirt, with guests whose kernel halts at once: many at the same time, and killed at their steps.
+// Hooks against a real libvirt, with guests whose kernel halts at once: many at the same time, and killed at
+// their steps.
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
   chmodSync,

@@ -1,5 +1,5 @@
-// The whole chain on real parts: batch scripts submitted with plain qsub run in real guests, and whatever goes
-// wrong leaves nothing behind. One site serves all tests.
+// The whole chain on real parts: batch scripts submitted with plain qsub run in real guests, and whatever
+// goes wrong leaves nothing behind. One site serves all tests.
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// A grid job of a CE with `shared_filesystem = no`: its files go to the node, into the guest and back. On fake guests, which do
-// not see the node's /var/tmp.
+// A grid job of a CE with `shared_filesystem = no`: its files go to the node, into the guest and back. On
+// fake guests, which do not see the node's /var/tmp.
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';

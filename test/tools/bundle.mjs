@@ -25,5 +25,6 @@ export function bundle(folder, entryPoints, options = {}) {
   });
 }
 
-/** For programs that have the library beside them in node_modules: ssh2 brings parts that cannot be bundled. */
+/** For programs that have the library beside them in node_modules: ssh2 brings parts that cannot be
+ * bundled. */
 export const WITHOUT_SSH2 = { external: ['ssh2', 'cpu-features'] };

@@ -39,17 +39,20 @@ const SHELL_OWN = new Set(
   ).split(' '),
 );
 
-/** The script as a byte string (latin1): write it as such, and every argument and variable reaches the executable
- * byte for byte, but HOME, which is the session directory. Runs under any POSIX shell (dash, bash, busybox) in the guest, as the user; with runtime environments,
- * which are written for it, under bash where the guest has that.
+/** The script as a byte string (latin1): write it as such, and every argument and variable reaches the
+ * executable byte for byte, but HOME, which is the session directory. Runs under any POSIX shell (dash, bash,
+ * busybox) in the guest, as the user; with runtime environments, which are written for it, under bash where
+ * the guest has that.
  *
- * Mirrors what ARC's pbs backend does in its job script: the user's environment, stage 1 of the runtime environments, checks
- * of the executable, GNU time or accounting cgroups, stage 2, `usedscratch`, scratch directories and what stays in them, `.diag`.
- * Unlike there, the job ends with a whole `.diag` and its files in the session directory whatever fails.
+ * Mirrors what ARC's pbs backend does in its job script: the user's environment, stage 1 of the runtime
+ * environments, checks of the executable, GNU time or accounting cgroups, stage 2, `usedscratch`, scratch
+ * directories and what stays in them, `.diag`. Unlike there, the job ends with a whole `.diag` and its files
+ * in the session directory whatever fails.
  * @param runtimes in the order in which they run
  * @param variables as stage 0 left them; what is not among them is as `initialVariables` has it
  * @param complaints of stage 0, which the scan tells the CE's administrator when the job is over
- * @throws VmbatchError `job` for what cannot be handed on or is not allowed, `site` for paths and names that TORQUE cannot take */
+ * @throws VmbatchError `job` for what cannot be handed on or is not allowed, `site` for paths and names that
+ * TORQUE cannot take */
 export function buildBatchScript(
   grami: Grami,
   configuration: ScriptConfiguration,
@@ -177,9 +180,9 @@ function jobCommand(grami: Grami) {
 const isExportable = (name: string) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SHELL_OWN.has(name) && !name.startsWith('vmbatch_');
 
-/** GNU time's format for `.diag`: the keys and units of ARC's, which A-REX's accounting and information system read. The latter
- * takes `AverageTotalMemory` for the memory that the job has used, and ARC's own `%K` is 0 on every Linux: it gets the largest
- * resident set that one of the job's processes had. */
+/** GNU time's format for `.diag`: the keys and units of ARC's, which A-REX's accounting and information
+ * system read. The latter takes `AverageTotalMemory` for the memory that the job has used, and ARC's own `%K`
+ * is 0 on every Linux: it gets the largest resident set that one of the job's processes had. */
 const TIME_FORMAT = [
   ...['WallTime=%es', 'KernelTime=%Ss', 'UserTime=%Us', 'CPUUsage=%P'],
   ...['MaxResidentMemory=%MkB', 'AverageResidentMemory=%tkB', 'AverageTotalMemory=%MkB'],
@@ -188,7 +191,8 @@ const TIME_FORMAT = [
   ...['WaitSwitches=%w', 'Inputs=%I', 'Outputs=%O', 'SocketReceived=%r', 'SocketSent=%s', 'Signals=%k'],
 ].join('\\n');
 
-/** @throws VmbatchError `site`: as in ARC, a job whose node does not see the session directory needs another place */
+/** @throws VmbatchError `site`: as in ARC, a job whose node does not see the session directory needs another
+ * place */
 function stagingOf(grami: Grami, scratch: string | undefined, { hostname }: ScriptConfiguration): Staging {
   const folder = scratch?.replace(/(?<=.)\/+$/, '');
   if (folder !== undefined && /^\/[A-Za-z0-9_./+%=~-]*$/.test(folder))
@@ -210,7 +214,8 @@ const variablesOf = (expression: string) => [
   ...[...expression.matchAll(/\$\{([A-Za-z_][A-Za-z0-9_]*)-\}/g)].map(([, name]) => name),
 ];
 
-/** The scratch directory as one shell word in which only variables are expanded, in the guest: `/local` or `${WORKDIR}/x`.
+/** The scratch directory as one shell word in which only variables are expanded, in the guest: `/local` or
+ * `${WORKDIR}/x`.
  * @throws VmbatchError `site` for anything else that a shell would act upon */
 function scratchExpression(text: string): string {
   const parts = text.split(/(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})/);
@@ -265,7 +270,8 @@ function shellText(runtime: string, text: string): string {
   });
 }
 
-/** Folders of stdout and stderr, relative to the session directory: the job may name ones that do not exist yet. */
+/** Folders of stdout and stderr, relative to the session directory: the job may name ones that do not exist
+ * yet. */
 function outputFolders({ stdout, stderr, sessionDirectory }: Grami): string[] {
   const folders = [stdout, stderr].flatMap((path) => {
     const folder = path?.slice(0, path.lastIndexOf('/'));

@@ -10,7 +10,8 @@ import { decodeBytes, showBytes } from '../text.ts';
 
 const MiB = 1024 ** 2;
 
-/** Where the job's files are carried between CE and node by TORQUE, because guests do not see the session directory. */
+/** Where the job's files are carried between CE and node by TORQUE, because guests do not see the session
+ * directory. */
 export interface Staging {
   /** On the node, absolute: the folder of all jobs, and the job's own in it. */
   folder: string;
@@ -21,14 +22,15 @@ export interface Staging {
 
 /** The lines of the head.
  *
- * Mirrors ARC's pbs backend: `.comment` as the job's output, name rule, priority 0 to 100 as -1024 to 1023, `cput`,
- * `walltime` from it if alone, `mem` in total, node properties of the queue and of runtime environments, an exclusive node
- * by asking for all of `nodememory`. Unlike it, slots without `countpernode` are asked for on one node, since a guest lives on one.
+ * Mirrors ARC's pbs backend: `.comment` as the job's output, name rule, priority 0 to 100 as -1024 to 1023,
+ * `cput`, `walltime` from it if alone, `mem` in total, node properties of the queue and of runtime
+ * environments, an exclusive node by asking for all of `nodememory`. Unlike it, slots without `countpernode`
+ * are asked for on one node, since a guest lives on one.
  * @param queue undefined: the server's default
  * @param staging undefined: guests see the session directory
  * @param ce the machine that arc.conf is on
- * @throws VmbatchError `job` for what the job may not have here or cannot have anywhere, naming limit and choice;
- * `site` for paths and names that TORQUE cannot be given */
+ * @throws VmbatchError `job` for what the job may not have here or cannot have anywhere, naming limit and
+ * choice; `site` for paths and names that TORQUE cannot be given */
 export function scriptHead(
   grami: Grami,
   queue: string | undefined,
@@ -77,8 +79,8 @@ function torqueDirectives(
   ];
 }
 
-/** What each node of the job must have. The queue and runtime environments may ask for slots, too: then the job gets as many if it
- * does not ask for more, and its guest has that many CPUs. */
+/** What each node of the job must have. The queue and runtime environments may ask for slots, too: then the
+ * job gets as many if it does not ask for more, and its guest has that many CPUs. */
 function nodeRequest(grami: Grami, limits: QueueConfiguration): NodeRequest & { slots: number } {
   const further = grami.nodeProperties.map(parseNodeProperty);
   const { slots } = slotsOf(grami);
@@ -110,7 +112,8 @@ function totalMemory(grami: Grami, limits: QueueConfiguration): number | undefin
 const memoryPerSlot = (grami: Grami, limits: QueueConfiguration) =>
   grami.memory === undefined || grami.memory === 0 ? limits.defaultMemory : grami.memory;
 
-/** The `#VMBATCH` line: virtual CPUs and memory of a guest from its slots; image and repositories of the queue or the job's. */
+/** The `#VMBATCH` line: virtual CPUs and memory of a guest from its slots; image and repositories of the
+ * queue or the job's. */
 function guestRequest(grami: Grami, limits: QueueConfiguration, staging: Staging | undefined): string {
   const { slots } = nodeRequest(grami, limits);
   // The memory that the job asks for is for the slots that it asks for.
@@ -197,7 +200,8 @@ function torquePriority(priority: number): number {
   return Math.floor((Math.min(priority, 100) * 2047) / 100) - 1024;
 }
 
-/** `CCYYMMDDhhmm.SS` in local time, which is what `qsub -a` takes. A-REX writes `YYYYMMDDHHMMSSZ`; ISO 8601 is read too. */
+/** `CCYYMMDDhhmm.SS` in local time, which is what `qsub -a` takes. A-REX writes `YYYYMMDDHHMMSSZ`; ISO 8601
+ * is read too. */
 function torqueTime(startTime: string): string {
   const match = /^(\d{4})-?(\d\d)-?(\d\d)[T ]?(\d\d):?(\d\d):?(\d\d)(Z?)$/.exec(startTime.trim());
   if (match !== null) {

@@ -1,4 +1,5 @@
-// Runtime environments (RTEs): what a job asks for and what the site adds, with the shell text that belongs to each.
+// Runtime environments (RTEs): what a job asks for and what the site adds, with the shell text that belongs
+// to each.
 import { type Dirent, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
@@ -15,8 +16,8 @@ export interface RuntimeEnvironment {
   options: readonly string[];
   /** The script; undefined if it is empty: then it counts, and there is nothing to run. */
   script: string | undefined;
-  /** `rte/params/NAME` and what ARC adds for one of its community: shell assignments that come before the script; undefined if
-   * there are none. */
+  /** `rte/params/NAME` and what ARC adds for one of its community: shell assignments that come before the
+   * script; undefined if there are none. */
   parameters: string | undefined;
 }
 
@@ -30,11 +31,12 @@ const MAX_RUNTIMES = 100;
 /** Names of folders nest only so deep that a loop of links ends. */
 const MAX_DEPTH = 8;
 
-/** What the job asks for in its order, then the site's defaults that are not among it, by name. As in ARC a name is looked
- * up in `rte/enabled`, then in `rte/default`; `arcctl rte` makes links there.
+/** What the job asks for in its order, then the site's defaults that are not among it, by name. As in ARC a
+ * name is looked up in `rte/enabled`, then in `rte/default`; `arcctl rte` makes links there.
  * @param requested `runtimes` of the grami
  * @param controlDirectory `joboption_controldir`, a byte string
- * @throws VmbatchError `job` for a name that is not one or not there, `site` for a file that cannot be used */
+ * @throws VmbatchError `job` for a name that is not one or not there, `site` for a file that cannot be
+ * used */
 export function resolveRuntimes(
   requested: Grami['runtimes'],
   controlDirectory: string,
@@ -68,7 +70,8 @@ export function resolveRuntimes(
   });
 }
 
-/** Where stage 0 has put the software of a runtime environment that was deployed with `arcctl rte community`. */
+/** Where stage 0 has put the software of a runtime environment that was deployed with
+ * `arcctl rte community`. */
 const communitySoftware = (name: string) =>
   `RUNTIME_JOB_SWDIR="\${RUNTIME_JOB_DIR}/_software"/${shellQuote(name)}\n`;
 
@@ -81,7 +84,8 @@ export function isRuntimeName(name: string): boolean {
   );
 }
 
-/** Names below `rte/default`, sorted, so that equal jobs get equal scripts. A link that leads nowhere is none, as in ARC. */
+/** Names below `rte/default`, sorted, so that equal jobs get equal scripts. A link that leads nowhere is
+ * none, as in ARC. */
 function listRuntimes(folder: string, prefix = '', depth = 0): string[] {
   let entries: Dirent[];
   try {

@@ -1,5 +1,5 @@
-// The list of variables that a shell's `set` prints, read without a shell: every shell quotes it in its own way, all of them so
-// that a shell can read it again.
+// The list of variables that a shell's `set` prints, read without a shell: every shell quotes it in its own
+// way, all of them so that a shell can read it again.
 import { encodeBytes } from '../text.ts';
 
 /** The variables of the list that are wanted, byte for byte.

@@ -1,5 +1,6 @@
-// The shell that runs stage 0: started in a process group of its own, heard through files, never outlived. Files in place of
-// pipes: Node takes 5 ms less for them, a tenth of a submission, and nothing keeps us waiting that a script leaves in the background.
+// The shell that runs stage 0: started in a process group of its own, heard through files, never outlived.
+// Files in place of pipes: Node takes 5 ms less for them, a tenth of a submission, and nothing keeps us
+// waiting that a script leaves in the background.
 import { spawn } from 'node:child_process';
 import { fstatSync } from 'node:fs';
 import { readAt, withUnlinkedFile } from '../../util/files/unlinked-file.ts';
@@ -34,7 +35,8 @@ export interface ShellEnd {
   printedTooMuch: boolean;
   /** Why the shell could not run or be understood. */
   problem: string | undefined;
-  /** What was printed: first by the shell itself, where it says something, then by each runtime environment that ran. */
+  /** What was printed: first by the shell itself, where it says something, then by each runtime environment
+   * that ran. */
   said: Said[];
 }
 

@@ -1,4 +1,5 @@
-// Stage 0 of runtime environments: shell text of the site's that runs on the CE and may change what is known of the job.
+// Stage 0 of runtime environments: shell text of the site's that runs on the CE and may change what is known
+// of the job.
 
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -29,8 +30,9 @@ export interface StageZero {
   log: (chunk: Uint8Array) => void;
   /** Milliseconds for all of them. Default: 5 min, well below what A-REX waits for a submission. */
   timeoutMs?: number;
-  /** Default: bash where there is one. ARC takes /bin/sh, which is bash where most of its runtime environments were written: under
-   * another shell some of them do nothing, and the job runs without what it asked for (`[ a == b ]` in ENV/SINGULARITY). */
+  /** Default: bash where there is one. ARC takes /bin/sh, which is bash where most of its runtime
+   * environments were written: under another shell some of them do nothing, and the job runs without what it
+   * asked for (`[ a == b ]` in ENV/SINGULARITY). */
   shell?: readonly string[];
 }
 
@@ -43,7 +45,8 @@ const defaultShell = () => (existsSync(BASH) ? [BASH, '--posix'] : ['/bin/sh']);
 export interface StageZeroEnd {
   grami: Grami;
   variables: RuntimeVariables;
-  /** What runtime environments said on stderr although they did not fail, one for each that said something. */
+  /** What runtime environments said on stderr although they did not fail, one for each that said
+   * something. */
   complaints: Complaint[];
 }
 
@@ -57,15 +60,15 @@ export interface Complaint {
 /** Variables that come back. `joboption_jobid` is not for them to set. */
 const RETURNED = /^(joboption_(?!jobid$)|RUNTIME_|ACCOUNTING_)[A-Za-z0-9_]+$|^(GNU_TIME|NODENAME)$/;
 
-/** Sources `params` and script of each runtime environment with `0 OPTIONS...`, one after the other in one shell, as ARC
- * does: same working directory and environment as ours, `ARC_CONFIG` the preprocessed configuration, `joboption_*`,
- * `RUNTIME_*` and the variables and functions of ARC's scripts there; what an earlier one changes, a later one sees. Nothing is
- * started if none has a script.
+/** Sources `params` and script of each runtime environment with `0 OPTIONS...`, one after the other in one
+ * shell, as ARC does: same working directory and environment as ours, `ARC_CONFIG` the preprocessed
+ * configuration, `joboption_*`, `RUNTIME_*` and the variables and functions of ARC's scripts there; what an
+ * earlier one changes, a later one sees. Nothing is started if none has a script.
  *
  * `joboption_args` is a line of shell; if it comes back changed it is the grami's `commandLine`.
  * @returns the job and the variables as they are afterwards
- * @throws VmbatchError for a runtime environment that fails, ends the shell or takes too long: `job` if the job asked
- * for it, `site` if the site added it; as `parseGramiValues` for values that they leave behind */
+ * @throws VmbatchError for a runtime environment that fails, ends the shell or takes too long: `job` if the
+ * job asked for it, `site` if the site added it; as `parseGramiValues` for values that they leave behind */
 export async function runStageZero(stage: StageZero): Promise<StageZeroEnd> {
   if (stage.runtimes.every(({ script }) => script === undefined))
     return { grami: stage.grami, variables: stage.variables, complaints: [] };

@@ -18,7 +18,8 @@ export interface ArcConfiguration {
   defaultQueue: string | undefined;
   /** `[common] hostname`; else what the system says. */
   hostname: string;
-  /** `[lrms] pbs_bin_path`. A-REX fills in its default, `/usr/bin`; undefined, the programs are looked up in PATH. */
+  /** `[lrms] pbs_bin_path`. A-REX fills in its default, `/usr/bin`; undefined, the programs are looked up in
+   * PATH. */
   pbsBinPath: string | undefined;
   /** `[lrms] pbs_log_path`: directory of the server logs. */
   pbsLogPath: string | undefined;
@@ -26,7 +27,8 @@ export interface ArcConfiguration {
   controlDirectory: string | undefined;
   /** `[arex] shared_filesystem`: whether guests see the session directories. Default yes. */
   sharedFilesystem: boolean;
-  /** `[arex] scratchdir`: where jobs run in their guests; a path there, or one that begins with a variable there. */
+  /** `[arex] scratchdir`: where jobs run in their guests; a path there, or one that begins with a variable
+   * there. */
   scratchDirectory: string | undefined;
   /** `[arex] shared_scratch`: where the CE sees that. */
   sharedScratch: string | undefined;
@@ -34,7 +36,8 @@ export interface ArcConfiguration {
   runtimeDirectory: string | undefined;
   /** `[lrms] movetool`: a command with its options, words apart by blanks. Default `mv`. */
   moveTool: string;
-  /** `[lrms] nodename`: shell text, prints the guest's name where TORQUE says none. Default `/bin/hostname -f`. */
+  /** `[lrms] nodename`: shell text, prints the guest's name where TORQUE says none. Default
+   * `/bin/hostname -f`. */
   nodeNameCommand: string;
   /** `[lrms] gnu_time`: GNU time in the guest. Default `/usr/bin/time`. */
   gnuTime: string;
@@ -43,7 +46,8 @@ export interface ArcConfiguration {
   /** `[common] perflogdir`, default `/var/log/arc/perfdata`; undefined unless `[common]
    * enable_perflog_reporting=expert-debug-on`. */
   perflogDirectory: string | undefined;
-  /** `[custom:vmbatch] submit_patience`: how long a submission waits for a full queue or a server that is away. Default 40 min. */
+  /** `[custom:vmbatch] submit_patience`: how long a submission waits for a full queue or a server that is
+   * away. Default 40 min. */
   submitPatienceMs: number;
   /** Names of the `[queue:NAME]` blocks. */
   queues: string[];
@@ -53,8 +57,8 @@ export interface ArcConfiguration {
   configVariables: (queue: string | undefined) => RuntimeVariables;
 }
 
-/** What holds for the jobs of a queue: its `[queue:NAME]` block, then `[lrms]`; its line in `[custom:vmbatch]`, then
- * that block's plain keys. */
+/** What holds for the jobs of a queue: its `[queue:NAME]` block, then `[lrms]`; its line in
+ * `[custom:vmbatch]`, then that block's plain keys. */
 export interface QueueConfiguration {
   /** `defaultmemory`: MB for each slot of a job that does not say. */
   defaultMemory: number | undefined;
@@ -98,8 +102,8 @@ export function loadArcConfiguration(file: string): ArcConfiguration {
   return parseArcConfiguration(readConfiguration(file), file);
 }
 
-/** The same for commands that look after jobs which are there already: a mistake in an option must not keep them from
- * it, so what is wrong is left out.
+/** The same for commands that look after jobs which are there already: a mistake in an option must not keep
+ * them from it, so what is wrong is left out.
  * @param log gets one line for each problem
  * @throws VmbatchError `site` only if the file cannot be read */
 export function loadArcConfigurationLeniently(file: string, log: (line: string) => void): ArcConfiguration {
@@ -120,8 +124,8 @@ function readConfiguration(file: string): string {
   }
 }
 
-/** What ARC's job script and the stage 0 of runtime environments begin with; empty where ARC's would be. Byte strings.
- * Mirrors ARC: `RUNTIME_NODE_SEES_FRONTEND` is empty for "no". */
+/** What ARC's job script and the stage 0 of runtime environments begin with; empty where ARC's would be. Byte
+ * strings. Mirrors ARC: `RUNTIME_NODE_SEES_FRONTEND` is empty for "no". */
 export function initialVariables(configuration: InitialConfiguration): RuntimeVariables {
   return new Map(
     Object.entries({

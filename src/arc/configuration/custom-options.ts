@@ -1,4 +1,5 @@
-// [custom:vmbatch], the only block of arc.conf that A-REX leaves to us: its options, as a table, for all queues and for one.
+// [custom:vmbatch], the only block of arc.conf that A-REX leaves to us: its options, as a table, for all
+// queues and for one.
 
 import { VmbatchError } from '../../util/errors.ts';
 import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from '../../util/units.ts';
@@ -90,7 +91,8 @@ const KEYS = [...Object.keys(QUEUE_OPTIONS), 'queue', 'submit_patience'];
 
 /** @param block undefined: the file has none
  * @param queues the names of the `[queue:NAME]` blocks: a line for another queue is a slip
- * @param report told of each problem: unknown key (with the nearest name), a key given twice, a value that is not allowed */
+ * @param report told of each problem: unknown key (with the nearest name), a key given twice, a value that is
+ * not allowed */
 export function readCustomOptions(
   block: Block | undefined,
   queues: readonly string[],

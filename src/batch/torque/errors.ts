@@ -91,7 +91,8 @@ export class TorqueError extends VmbatchError {
   }
 }
 
-/** The error for a failed run of one of TORQUE's commands. Its `code` starts with the command: `qsub-queue-full`.
+/** The error for a failed run of one of TORQUE's commands. Its `code` starts with the command:
+ * `qsub-queue-full`.
  * @param subject for whom or what: `queue main`, `job 12.server` */
 export function torqueError(command: TorqueCommand, result: RunResult, subject: string): TorqueError {
   const known = torqueFailure(result);
@@ -111,8 +112,8 @@ export function torqueError(command: TorqueCommand, result: RunResult, subject: 
   });
 }
 
-/** A server that hangs makes the commands give up after minutes, with a code that was not recorded; and like ARC's backend we
- * know a full queue by its words, whatever the code. */
+/** A server that hangs makes the commands give up after minutes, with a code that was not recorded; and like
+ * ARC's backend we know a full queue by its words, whatever the code. */
 function saysPassing(stderr: string): boolean {
   return /\btimed? ?out\b|maximum number of jobs/i.test(stderr);
 }

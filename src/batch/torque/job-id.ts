@@ -1,15 +1,18 @@
-// What a batch job's id looks like: `112.server`, of an array job `113[].server` or `113[4].server`; and which ids mean the same
-// job. TORQUE shows one job with another server's name, or without any, after a change of `display_job_server_suffix` or
-// `job_suffix_alias`, and a wrapper around its commands may do the same.
+// What a batch job's id looks like: `112.server`, of an array job `113[].server` or `113[4].server`; and
+// which ids mean the same job. TORQUE shows one job with another server's name, or without any, after a
+// change of `display_job_server_suffix` or `job_suffix_alias`, and a wrapper around its commands may do the
+// same.
 
-/** A server's name is a host's, maybe with an underscore, a port, an address in brackets or another server behind an @. Signs that
- * part words or paths, that a shell acts upon, or that list things are never in it. */
+/** A server's name is a host's, maybe with an underscore, a port, an address in brackets or another server
+ * behind an @. Signs that part words or paths, that a shell acts upon, or that list things are never in
+ * it. */
 const JOB_ID = /^[0-9]{1,15}(\[[0-9]{0,10}\])?(\.[\w:@+~[\]-]+)*$/;
 
 /** A host name has at most 253 characters; TORQUE's own limit is below this. */
 const MAX_LENGTH = 256;
 
-/** Whether TORQUE may have given this id. Anything else must not reach a command line: it could be an option. */
+/** Whether TORQUE may have given this id. Anything else must not reach a command line: it could be an
+ * option. */
 export function isJobId(text: string): boolean {
   return text.length <= MAX_LENGTH && JOB_ID.test(text);
 }
@@ -25,7 +28,8 @@ function labelOf(id: string): string {
   return /^[^.]*\.([^.:@]*)/.exec(id)?.[1]?.toLowerCase() ?? '';
 }
 
-/** Whether two ids may mean the same job: the number, and the first part of the server's name if both have one. */
+/** Whether two ids may mean the same job: the number, and the first part of the server's name if both have
+ * one. */
 export function mayBeSameJob(one: string, other: string): boolean {
   if (numberOf(one) !== numberOf(other)) return false;
   const [label, otherLabel] = [labelOf(one), labelOf(other)];

@@ -2,7 +2,8 @@
 import { commandPath, type Torque } from './commands.ts';
 import { torqueError, torqueFailure } from './errors.ts';
 
-/** `requested`: TORQUE took the request; `unknown`: it has no such job (any more); `ended`: the job is complete. */
+/** `requested`: TORQUE took the request; `unknown`: it has no such job (any more); `ended`: the job is
+ * complete. */
 export type QdelOutcome = 'requested' | 'unknown' | 'ended';
 
 /** @param jobId with the server's name: a bare number would get the client's default server

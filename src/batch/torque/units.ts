@@ -27,8 +27,8 @@ export function parseExecHost(text: string | undefined): { host: string; slots: 
   return [...slots].map(([host, count]) => ({ host, slots: count }));
 }
 
-/** Where a job is and how many slots it holds there. Some builds name one slot of each host, whatever was asked for, as in
- * `n1/2` for `1:ppn=8`: the job holds what it asked for.
+/** Where a job is and how many slots it holds there. Some builds name one slot of each host, whatever was
+ * asked for, as in `n1/2` for `1:ppn=8`: the job holds what it asked for.
  * @param requested slots of its node request */
 export function placeJob(execHost: string | undefined, requested: number): { host: string; slots: number }[] {
   const nodes = parseExecHost(execHost);

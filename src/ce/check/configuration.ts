@@ -176,7 +176,8 @@ function checkOwnOptions({ blocks, file, where, arc }: CeSite): Finding[] {
 async function checkValidator(site: CeSite): Promise<Finding[]> {
   const { location, version } = site.arc;
   if (!site.isRoot) return [skipped("it reads the host's key: run it as root")];
-  // With all defaults in it the validator finds fault with what nobody asked for; no admin names two other systems.
+  // With all defaults in it the validator finds fault with what nobody asked for; no admin names two other
+  // systems.
   if (['condor_bin_path', 'slurm_bin_path'].every((key) => site.values('lrms', key).length > 0))
     return [skipped('this file has the defaults in it; the validator is for arc.conf')];
   const program = join(location, version === 7 ? 'sbin/arcctl' : 'lib/arc/arc-config-check');
@@ -255,7 +256,8 @@ function isRunning({ system }: CeSite, pidFile: string): boolean {
   }
 }
 
-/** Whether `running` has all that `written` says. It has more, since A-REX puts defaults in, but not in our block. */
+/** Whether `running` has all that `written` says. It has more, since A-REX puts defaults in, but not in our
+ * block. */
 function holds(running: Block | undefined, written: Block | undefined, alike: boolean): boolean {
   const said = (block: Block | undefined, key: string) => (block?.get(key) ?? []).map(({ value }) => value);
   const keys = [...(written?.keys() ?? []), ...(alike ? (running?.keys() ?? []) : [])];

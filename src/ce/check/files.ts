@@ -1,5 +1,5 @@
-// arc.conf as A-REX reads it. ARC 7 adds the files of arc.conf.d to it, ARC 6 does not; a problem is named by the file and line
-// that its admin wrote.
+// arc.conf as A-REX reads it. ARC 7 adds the files of arc.conf.d to it, ARC 6 does not; a problem is named by
+// the file and line that its admin wrote.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -12,7 +12,8 @@ export interface ConfigurationFiles {
   added: string[];
 }
 
-/** Options in front of the first block of a file belong to none, and not to the last block of the file before. */
+/** Options in front of the first block of a file belong to none, and not to the last block of the file
+ * before. */
 const BETWEEN = '[custom:between-two-files]';
 
 /** @throws a system error if the file itself cannot be read */
@@ -33,7 +34,8 @@ export function readConfigurationFiles(file: string, withAdditions: boolean): Co
   return { text: lines.join('\n'), where, added };
 }
 
-/** `*.conf` below a folder: those of each folder by name, before those of the folders in it, as ARC 7 takes them. */
+/** `*.conf` below a folder: those of each folder by name, before those of the folders in it, as ARC 7 takes
+ * them. */
 export function additionsOf(folder: string): string[] {
   if (!existsSync(folder)) return [];
   const names = readdirSync(folder).sort();

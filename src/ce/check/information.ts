@@ -1,4 +1,5 @@
-// Checks of what others learn of a CE: the numbers that JAliEn submits by, and the clocks that everybody's times come from.
+// Checks of what others learn of a CE: the numbers that JAliEn submits by, and the clocks that everybody's
+// times come from.
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pbsnodes } from '../../batch/torque/answers/pbsnodes.ts';
@@ -76,7 +77,8 @@ async function checkJalien(site: CeSite): Promise<Finding> {
   );
 }
 
-/** By what is there already: the time at which the server last heard of a node, the newest name in a session directory. */
+/** By what is there already: the time at which the server last heard of a node, the newest name in a session
+ * directory. */
 async function checkClocks(site: CeSite): Promise<Finding[]> {
   const findings: Finding[] = [];
   const now = Date.now() / 1000;

@@ -1,4 +1,5 @@
-// Checks of what is installed on a CE: ARC's links to vmbatch, the program behind them, Node, gm-kick, the scan.
+// Checks of what is installed on a CE: ARC's links to vmbatch, the program behind them, Node, gm-kick, the
+// scan.
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Check, type Finding, failed, ok, skipped, warning } from '../../util/check.ts';
@@ -190,7 +191,8 @@ function checkGmKick({ environment, arc }: CeSite): Finding {
     : ok(program);
 }
 
-/** By the arguments of the processes: those of others can be seen by everybody, unless /proc is mounted otherwise. */
+/** By the arguments of the processes: those of others can be seen by everybody, unless /proc is mounted
+ * otherwise. */
 function checkScan({ system, configuration }: CeSite): Finding {
   const directory = configuration.controlDirectory;
   let processes: string[];

@@ -1,5 +1,5 @@
-// What JAliEn reads of a CE in LDAP before it submits: the same search, and the same sums. What its own sum leaves out, it takes
-// for a CE that is full: 444,444 waiting jobs.
+// What JAliEn reads of a CE in LDAP before it submits: the same search, and the same sums. What its own sum
+// leaves out, it takes for a CE that is full: 444,444 waiting jobs.
 
 /** JAliEn's search, below `o=glue`. */
 export const jalienFilter = (vo: string) =>
@@ -23,7 +23,8 @@ export interface JalienView {
   waiting: number;
   /** Why shares of the VO do not count, in words. */
   leftOut: string[];
-  /** Whether there is an endpoint with `HOST:2811` in its name for each of them, by which older versions know the CE. */
+  /** Whether there is an endpoint with `HOST:2811` in its name for each of them, by which older versions know
+   * the CE. */
   hasOldEndpoint: boolean;
 }
 

@@ -1,4 +1,5 @@
-// What the checks of a CE look at: the configuration as it is, programs with a deadline, and the eyes of a mapped user.
+// What the checks of a CE look at: the configuration as it is, programs with a deadline, and the eyes of a
+// mapped user.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type ArcConfiguration, parseArcConfiguration } from '../../arc/configuration/configuration.ts';

@@ -1,4 +1,5 @@
-// What scan does for jobs that are over: complete the session's `.diag`, pass on the output, then write lrms_done.
+// What scan does for jobs that are over: complete the session's `.diag`, pass on the output, then write
+// lrms_done.
 import type { ControlDirectory } from '../../arc/control-directory.ts';
 import { type Diag, diagExitCode, diagTime, diagValue, mergeDiag } from '../../arc/diag.ts';
 import { isRefused } from '../../arc/refused-id.ts';
@@ -29,15 +30,15 @@ export interface EndedJob {
   cancelled: boolean;
   /** Undefined if TORQUE knows nothing of it any more. */
   batch: BatchRecord | undefined;
-  /** TORQUE has brought the job's output and forgotten its processes; if not, only a job with a record of its own is
-   * reported. */
+  /** TORQUE has brought the job's output and forgotten its processes; if not, only a job with a record of its
+   * own is reported. */
   settled: boolean;
   /** Rather wait than report without the job's own record, if that cannot be read for a passing reason. */
   insist: boolean;
 }
 
-/** What became of a report. `unsettled`: wait until TORQUE is done with the job. `failed`: try again. `hung`: its files do not
- * answer. `put-off`: there was no getting to it. */
+/** What became of a report. `unsettled`: wait until TORQUE is done with the job. `failed`: try again. `hung`:
+ * its files do not answer. `put-off`: there was no getting to it. */
 export type Finished = Tried | NotTried;
 type NotTried = { result: 'hung' } | { result: 'put-off' };
 export type Tried =
@@ -45,14 +46,15 @@ export type Tried =
       result: 'done';
       outcome: Outcome;
       problems: string[];
-      /** What runtime environments said on stderr in stage 0, as the job's `.diag` has it. Text; the file is the user's own. */
+      /** What runtime environments said on stderr in stage 0, as the job's `.diag` has it. Text; the file is
+       * the user's own. */
       complaint: string | undefined;
     }
   | { result: 'unsettled' }
   | { result: 'failed'; problem: string };
 
-/** Reports jobs of one account in one control directory as ended, all of them in two exchanges with the process that has the
- * account's ids.
+/** Reports jobs of one account in one control directory as ended, all of them in two exchanges with the
+ * process that has the account's ids.
  * @returns one for each job, in order */
 export async function finishJobs(
   jobs: readonly EndedJob[],
@@ -130,7 +132,8 @@ async function recordEnds(
 const notTried = (why: 'hung' | 'put-off' | undefined): NotTried =>
   why === 'hung' ? { result: 'hung' } : { result: 'put-off' };
 
-/** For each group its results; `hung` for the one that met a file that does not answer, `put-off` for those after it. */
+/** For each group its results; `hung` for the one that met a file that does not answer, `put-off` for those
+ * after it. */
 async function performGroups(
   files: UserFiles,
   groups: readonly FileOperation[][],
@@ -218,8 +221,8 @@ function decide(job: EndedJob, answers: Answers, directory: ControlDirectory): D
   return { result: 'done', outcome, complaint, problems, writes };
 }
 
-/** What TORQUE knows of a job whose script did not come to writing it. Not its CPU time and memory: those are of
- * the process that waited for the guest. */
+/** What TORQUE knows of a job whose script did not come to writing it. Not its CPU time and memory: those are
+ * of the process that waited for the guest. */
 function fallbacks(batch: BatchRecord | undefined, ownExitCode: number | undefined, { code }: Outcome): Diag {
   const pairs: [string, string][] = [];
   for (const { host } of batch?.nodes ?? []) pairs.push(['nodename', host]);
@@ -234,7 +237,8 @@ function fallbacks(batch: BatchRecord | undefined, ownExitCode: number | undefin
   return pairs;
 }
 
-/** What scan knows better than the job: what TORQUE said, and that a job which was killed did not end well. */
+/** What scan knows better than the job: what TORQUE said, and that a job which was killed did not end
+ * well. */
 function verdicts(
   batch: BatchRecord | undefined,
   ownExitCode: number | undefined,

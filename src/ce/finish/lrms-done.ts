@@ -12,8 +12,9 @@ export interface LrmsDone {
   text: string;
 }
 
-/** Writes beside, flushes, renames. An empty lrms_done would count as success, so after a power cut there must be none:
- * each file is on disk before it gets its name. They are flushed at the same time, which costs a disk little more than one.
+/** Writes beside, flushes, renames. An empty lrms_done would count as success, so after a power cut there
+ * must be none: each file is on disk before it gets its name. They are flushed at the same time, which costs
+ * a disk little more than one.
  * @returns for each file what went wrong, or undefined if it is in place */
 export async function writeLrmsDone(files: readonly LrmsDone[]): Promise<unknown[]> {
   const written = files.map(write);

@@ -1,4 +1,5 @@
-// How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for lrms_done.
+// How a job ended, from what it wrote itself and what TORQUE says: the one table of codes and texts for
+// lrms_done.
 import { decodeBytes } from '../../arc/text.ts';
 import type { TorqueJob } from '../../batch/torque/answers/qstat.ts';
 import { FAULT_OUTCOMES } from '../../util/errors.ts';
@@ -23,7 +24,8 @@ export interface Ending {
   cancelled: boolean;
   /** Last line of the batch job's output, for jobs that did not get to run. */
   lastWords: string | undefined;
-  /** `LRMSMessage` of the session's `.diag`: why the job's own script failed it. Byte string (latin1); the file is the user's own. */
+  /** `LRMSMessage` of the session's `.diag`: why the job's own script failed it. Byte string (latin1); the
+   * file is the user's own. */
   ownMessage: string | undefined;
 }
 
@@ -34,7 +36,8 @@ export interface Outcome {
   text: string;
 }
 
-/** What TORQUE's own exit statuses mean: negative ones for what it did itself, 256 + N for death of signal N. */
+/** What TORQUE's own exit statuses mean: negative ones for what it did itself, 256 + N for death of signal
+ * N. */
 const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
   [-1, 'Job could not be started on its node'],
   [-2, 'Job could not be started: its guest was refused on the node'],
@@ -62,15 +65,16 @@ const TORQUE_ENDINGS: ReadonlyMap<number, string> = new Map([
 /** SIGTERM, which is how qdel ends a job. */
 const DELETED = 271;
 
-/** A job over one of its limits: it may well have caught the signal and exited with a code of its own, even 0. */
+/** A job over one of its limits: it may well have caught the signal and exited with a code of its own, even
+ * 0. */
 const LIMIT_KILLS: ReadonlySet<number> = new Set([-10, -11, -12]);
 
 /** Exit codes of a job script that was ended by SIGKILL or SIGTERM: it did not choose them. */
 const SIGNALLED = new Set([137, 143]);
 
-/** The job's own exit code counts, whatever TORQUE says: a mom that was restarted reports 0 for everything. Only a
- * job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict; and one that
- * was killed for a limit is never reported without saying so, nor as a success. */
+/** The job's own exit code counts, whatever TORQUE says: a mom that was restarted reports 0 for everything.
+ * Only a job that TORQUE or the user ended, and whose script says no more than that, gets TORQUE's verdict;
+ * and one that was killed for a limit is never reported without saying so, nor as a success. */
 export function outcomeOf({ ownExitCode, torque, cancelled, lastWords, ownMessage }: Ending): Outcome {
   const status = torque?.exitStatus;
   const endedByTorque = status !== undefined && (status < 0 || status > 255);
@@ -132,8 +136,8 @@ const LEFT_OUT = /^\[\.\.\. \d+ bytes left out \.\.\.\]$/;
 /** What a shell says of a signal: no reason. */
 const ENDED = /^(Terminated|Killed)$/;
 
-/** The last line of the output that says something, fit for a one-line message; TORQUE's about why it killed the job if there is
- * one, else ours about a fault, since its hint and cause follow it. */
+/** The last line of the output that says something, fit for a one-line message; TORQUE's about why it killed
+ * the job if there is one, else ours about a fault, since its hint and cause follow it. */
 export function lastWordsOf(output: string): string | undefined {
   const lines = output
     .split('\n')
@@ -146,8 +150,8 @@ export function lastWordsOf(output: string): string | undefined {
   return line === undefined ? undefined : line.slice(0, 300);
 }
 
-/** What submit left in the session's `.diag` when it refused the job: `vmbatch_refusal=CODE TEXT`. The file is the
- * user's own, so it may say anything.
+/** What submit left in the session's `.diag` when it refused the job: `vmbatch_refusal=CODE TEXT`. The file
+ * is the user's own, so it may say anything.
  * @param value byte string (latin1); undefined if it is not there */
 export function refusalOf(value: string | undefined): Outcome {
   const { job, site } = FAULT_OUTCOMES;
@@ -158,8 +162,8 @@ export function refusalOf(value: string | undefined): Outcome {
   return { code, text: oneLine(decodeBytes(text.slice(0, 2000))) };
 }
 
-/** The exit code for A-REX's accounting if the job's own says that all went well although it did not: that of a shell
- * whose job got a SIGTERM, since A-REX takes a negative number for 0. */
+/** The exit code for A-REX's accounting if the job's own says that all went well although it did not: that of
+ * a shell whose job got a SIGTERM, since A-REX takes a negative number for 0. */
 export function accountedExitCode({ code }: Outcome): number {
   return code > 0 ? code : 143;
 }

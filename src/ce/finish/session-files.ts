@@ -1,4 +1,5 @@
-// The files beside a session directory, `.diag` and `.comment`, and the job's log: what is done to them, as the job's user.
+// The files beside a session directory, `.diag` and `.comment`, and the job's log: what is done to them, as
+// the job's user.
 import { type Diag, parseDiag, renderDiag } from '../../arc/diag.ts';
 import type { FileOperation } from '../../util/accounts/as-user.ts';
 
@@ -17,8 +18,9 @@ export function diagOf(data: string | undefined): Diag {
   return data === undefined ? [] : parseDiag(data);
 }
 
-/** In place: A-REX makes the file for the user, who may not create anything beside the session directory, so there is
- * no temporary neighbour to rename. A-REX looks at it only when lrms_done is there, which comes after. */
+/** In place: A-REX makes the file for the user, who may not create anything beside the session directory, so
+ * there is no temporary neighbour to rename. A-REX looks at it only when lrms_done is there, which comes
+ * after. */
 export function writeDiag(sessionDirectory: string, diag: Diag): FileOperation {
   return { do: 'overwrite', path: `${sessionDirectory}.diag`, data: renderDiag(diag) };
 }
@@ -28,8 +30,8 @@ export function readComment(sessionDirectory: string, maxBytes = COMMENT_MAX_BYT
   return { do: 'read', path: `${sessionDirectory}.comment`, maxBytes, longer: 'leave-out-the-middle' };
 }
 
-/** Appends the batch job's output to the job's log in the control directory, which belongs to the same user, unless it
- * is there already: a scan that was ended between this and lrms_done does both again.
+/** Appends the batch job's output to the job's log in the control directory, which belongs to the same user,
+ * unless it is there already: a scan that was ended between this and lrms_done does both again.
  * @param output bytes as latin1
  * @param localId names the batch job in the log */
 export function appendErrorsOnce(path: string, output: string, localId: string): FileOperation {

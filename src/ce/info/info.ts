@@ -24,8 +24,8 @@ import type { InformationRequest } from './request.ts';
 
 /** What LRMSInfo.pm describes, for the queues and jobs asked for. What is not known is left out. */
 export interface Information {
-  /** Sums over the nodes of these queues, and over the jobs that wait in these queues. What runs on the nodes counts, from
-   * whichever queue. */
+  /** Sums over the nodes of these queues, and over the jobs that wait in these queues. What runs on the nodes
+   * counts, from whichever queue. */
   cluster: {
     lrms_type: 'torque';
     lrms_glue_type: 'torque';
@@ -70,8 +70,8 @@ interface Answers {
 /** After this long an answer is no longer waited for. VMBATCHmod.pm waits a little longer than that. */
 const PATIENCE_MS = 120_000;
 
-/** Asks TORQUE once for each kind of thing. Memory is bounded by the jobs asked for, not by those that TORQUE has. A
- * server that does not answer makes an empty document with `problems`.
+/** Asks TORQUE once for each kind of thing. Memory is bounded by the jobs asked for, not by those that TORQUE
+ * has. A server that does not answer makes an empty document with `problems`.
  * @param request undefined: the queues of arc.conf (of TORQUE, if it has none) and all of their jobs */
 export async function information(
   torque: Torque,

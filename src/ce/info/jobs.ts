@@ -5,11 +5,11 @@ import { JobIds } from '../../batch/torque/job-id.ts';
 import { requestedSlots } from '../../batch/torque/node-request.ts';
 import { countIndices, parseDuration, placeJob } from '../../batch/torque/units.ts';
 
-/** A job as LRMSInfo.pm wants it, durations in seconds. What is undefined is not in the document. Not its memory and CPU
- * time: what TORQUE measures is the process that waits for the guest. */
+/** A job as LRMSInfo.pm wants it, durations in seconds. What is undefined is not in the document. Not its
+ * memory and CPU time: what TORQUE measures is the process that waits for the guest. */
 export interface JobInformation {
-  /** Running, suspended, waiting for whatever it waits for, gone. ARC 6 counts other words as waiting; ARC 7 counts `O` and `E`
-   * nowhere. */
+  /** Running, suspended, waiting for whatever it waits for, gone. ARC 6 counts other words as waiting; ARC 7
+   * counts `O` and `E` nowhere. */
   status: 'R' | 'S' | 'Q' | 'EXECUTED';
   cpus: number;
   /** Its place among the waiting jobs of its queue, from 1. */
@@ -79,7 +79,8 @@ interface Candidate {
 export class JobCollector {
   /** By queue. */
   readonly sums = new Map<string, JobSums>();
-  /** Running jobs of all queues by the host that they run on, the first one of several; and the CPUs in use on each host. */
+  /** Running jobs of all queues by the host that they run on, the first one of several; and the CPUs in use
+   * on each host. */
   readonly jobsOnHost = new Map<string, number>();
   readonly cpusOnHost = new Map<string, number>();
   readonly #found: Record<string, JobInformation> = Object.create(null);
@@ -148,7 +149,8 @@ export class JobCollector {
       }
   }
 
-  /** To be called when all jobs have come: takes those that TORQUE has under another name of the server, where only one can be meant.
+  /** To be called when all jobs have come: takes those that TORQUE has under another name of the server,
+   * where only one can be meant.
    * @returns warnings about the others */
   settle(): string[] {
     const warnings: string[] = [];
@@ -169,7 +171,8 @@ export class JobCollector {
     return warnings;
   }
 
-  /** By id, those asked for that TORQUE has, wherever they are. If all were asked for: those of these queues. */
+  /** By id, those asked for that TORQUE has, wherever they are. If all were asked for: those of these
+   * queues. */
   found(queues: ReadonlySet<string>): Readonly<Record<string, JobInformation>> {
     for (const [id, queue] of this.#queues) if (!queues.has(queue)) delete this.#found[id];
     return this.#found;

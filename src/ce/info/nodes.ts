@@ -8,8 +8,8 @@ import {
   routeDestinations,
 } from '../../batch/torque/answers/queues.ts';
 
-/** A node as LRMSInfo.pm wants it, without `lcpus`: from that ARC would add a node up once for each queue that it serves,
- * and publish the sum as the CPUs of the whole cluster. */
+/** A node as LRMSInfo.pm wants it, without `lcpus`: from that ARC would add a node up once for each queue
+ * that it serves, and publish the sum as the CPUs of the whole cluster. */
 export interface NodeInformation {
   isavailable: 0 | 1;
   isfree: 0 | 1;
@@ -75,8 +75,8 @@ export function cpuDistribution(nodes: readonly TorqueNode[]): string {
     .join(' ');
 }
 
-/** @param images what the guests of the node's queues may be made of: published as tags, as is a condition that keeps
- * jobs away */
+/** @param images what the guests of the node's queues may be made of: published as tags, as is a condition
+ * that keeps jobs away */
 export function describeNode(node: TorqueNode, images: readonly string[]): NodeInformation {
   const condition = conditionOf(node);
   const [sysname, , release, ...rest] = (node.uname ?? '').split(' ').filter(Boolean);
@@ -106,9 +106,9 @@ export interface NodeSelection {
   queue: (name: string) => { nodeProperties: readonly string[] };
 }
 
-/** The nodes that jobs of a queue can get to. By arc.conf; else by what TORQUE makes the queue's jobs ask for; else by
- * the hosts that the queue is bound to; else, as PBS.pm has it, those with the queue's name as a property beside those
- * without any; else all. A routing queue has the nodes of its destinations.
+/** The nodes that jobs of a queue can get to. By arc.conf; else by what TORQUE makes the queue's jobs ask
+ * for; else by the hosts that the queue is bound to; else, as PBS.pm has it, those with the queue's name as a
+ * property beside those without any; else all. A routing queue has the nodes of its destinations.
  * @param queues all queues of the server, by name */
 export function nodesOfQueue(
   queue: QueueDescription,

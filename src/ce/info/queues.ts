@@ -12,12 +12,13 @@ import {
 import type { JobSums } from './jobs.ts';
 import { freeCpus, totalCpus } from './nodes.ts';
 
-/** A queue as LRMSInfo.pm wants it, with two figures more that A-REX publishes if they are there. Durations in seconds. */
+/** A queue as LRMSInfo.pm wants it, with two figures more that A-REX publishes if they are there. Durations
+ * in seconds. */
 export interface QueueInformation {
   /** Negative: starts or takes no jobs. */
   status: 1 | -1;
-  /** CPUs in use by jobs that are not A-REX's, and the number of A-REX's own: ARC subtracts its jobs from this, not their
-   * CPUs, to know what other jobs occupy. */
+  /** CPUs in use by jobs that are not A-REX's, and the number of A-REX's own: ARC subtracts its jobs from
+   * this, not their CPUs, to know what other jobs occupy. */
   running: number;
   /** Jobs, as the next two. */
   queued: number;
@@ -27,7 +28,8 @@ export interface QueueInformation {
   maxqueuable?: number;
   maxuserrun?: number;
   totalcpus: number;
-  /** CPUs that are free on the queue's nodes now: fewer than `totalcpus - running` if other queues use them as well. */
+  /** CPUs that are free on the queue's nodes now: fewer than `totalcpus - running` if other queues use them
+   * as well. */
   freeslots: number;
   MaxSlotsPerJob: number;
   maxwalltime?: number;
@@ -153,8 +155,8 @@ function jobLimit({ queue, destinations }: QueueFacts, key: string): number | un
   );
 }
 
-/** A limit for one job: the queue's own; else that of the destination which allows most, since TORQUE tries them all;
- * else the server's. */
+/** A limit for one job: the queue's own; else that of the destination which allows most, since TORQUE tries
+ * them all; else the server's. */
 function resourceLimit(
   { queue, destinations, server }: QueueFacts,
   key: string,

@@ -3,13 +3,15 @@ import { VmbatchError } from '../../util/errors.ts';
 
 /** The request of VMBATCHmod.pm, from the options that CEinfo.pl gives it. */
 export interface InformationRequest {
-  /** Queues with the local users whose figures are wanted; `totalCpus` is what arc.conf says the queue has at most. */
+  /** Queues with the local users whose figures are wanted; `totalCpus` is what arc.conf says the queue has at
+   * most. */
   queues: ReadonlyMap<string, { users: readonly string[]; totalCpus: number | undefined }>;
   /** Ids of batch jobs. Undefined: all jobs of these queues. */
   jobs: readonly string[] | undefined;
 }
 
-/** @param text `{"queues":{"NAME":{"users":["alice"],"totalcpus":"8"}},"jobs":["112.vm"]}`; all else in it is ignored
+/** @param text `{"queues":{"NAME":{"users":["alice"],"totalcpus":"8"}},"jobs":["112.vm"]}`; all else in it is
+ * ignored
  * @throws VmbatchError `site` for anything else */
 export function parseInformationRequest(text: string): InformationRequest {
   let request: unknown;

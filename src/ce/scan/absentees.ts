@@ -1,5 +1,6 @@
-// Jobs that A-REX let go of while TORQUE may still have them: A-REX asks once to cancel a batch job, and takes any
-// failure for its end. Whoever is left running is deleted here, as its owner, however often it takes.
+// Jobs that A-REX let go of while TORQUE may still have them: A-REX asks once to cancel a batch job, and
+// takes any failure for its end. Whoever is left running is deleted here, as its owner, however often it
+// takes.
 import type { ControlDirectory } from '../../arc/control-directory.ts';
 import { localIdOf } from '../../arc/local.ts';
 import { isRefused } from '../../arc/refused-id.ts';
@@ -21,8 +22,8 @@ const LONGEST_RETRY_MS = 3_600_000;
 /** A-REX may take a job out of one folder before it puts it into the next. Milliseconds. */
 const NOWHERE_MS = 10_000;
 
-/** So many jobs that one look finds gone without a trace were cleaned by their users; more are a control directory
- * that somebody moves, restores or has lost, and no reason to delete anything. */
+/** So many jobs that one look finds gone without a trace were cleaned by their users; more are a control
+ * directory that somebody moves, restores or has lost, and no reason to delete anything. */
 const MAX_VANISHED = 3;
 
 /** A job that is neither here nor there for so long, or that cannot be deleted, is nobody's. Milliseconds. */
@@ -38,8 +39,8 @@ interface Absentee extends SavedAbsentee {
   deletions: number;
 }
 
-/** `let-go`: A-REX has done with it. `nowhere`: it has no file of it any more. `wait`: it may come back. `back`: it is, or
- * it has become another batch job. */
+/** `let-go`: A-REX has done with it. `nowhere`: it has no file of it any more. `wait`: it may come back.
+ * `back`: it is, or it has become another batch job. */
 type Whereabouts = 'let-go' | 'nowhere' | 'wait' | 'back';
 
 export interface AbsenteesOptions {
@@ -171,8 +172,8 @@ export class Absentees {
     }
   }
 
-  /** Those that TORQUE has for the same account, and whose output goes to this very grid job: ids come from files that the
-   * job's owner may have had a hand in. */
+  /** Those that TORQUE has for the same account, and whose output goes to this very grid job: ids come from
+   * files that the job's owner may have had a hand in. */
   async #theirOwn(jobs: readonly [Absentee, LiveJob][]): Promise<Absentee[]> {
     const own: Absentee[] = [];
     for (const [job, live] of jobs) {
@@ -238,8 +239,8 @@ export class Absentees {
       );
   }
 
-  /** How to be that account: root's own jobs, and those of others if we are not root, are never deleted. Owners may always
-   * delete their jobs, and root need not be a manager of TORQUE. */
+  /** How to be that account: root's own jobs, and those of others if we are not root, are never deleted.
+   * Owners may always delete their jobs, and root need not be a manager of TORQUE. */
   #actsAs(uid: number): 'setpriv' | 'oneself' | undefined {
     const own = process.geteuid?.();
     if (uid === 0) return undefined;

@@ -1,4 +1,5 @@
-// Performance logs as ARC's own backends write them, for sites that have `enable_perflog_reporting=expert-debug-on`.
+// Performance logs as ARC's own backends write them, for sites that have
+// `enable_perflog_reporting=expert-debug-on`.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { appendPerflog } from '../perflog.ts';

@@ -35,7 +35,8 @@ export class Kicks {
     return this.#waiting.size > 0;
   }
 
-  /** One call for all jobs of a control directory. What goes wrong is for the log: A-REX finds the jobs by itself, later. */
+  /** One call for all jobs of a control directory. What goes wrong is for the log: A-REX finds the jobs by
+   * itself, later. */
   async send(): Promise<void> {
     if (this.#waiting.size === 0) return;
     const waiting = [...this.#waiting];

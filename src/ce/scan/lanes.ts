@@ -1,5 +1,5 @@
-// Reporting jobs that are over, account by account and beside each other: a file server that is away keeps nobody waiting but those
-// whose files are on it.
+// Reporting jobs that are over, account by account and beside each other: a file server that is away keeps
+// nobody waiting but those whose files are on it.
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { openUserFiles, type UserFiles } from '../../util/accounts/as-user.ts';
@@ -17,11 +17,12 @@ const LONGEST_HUNG_PAUSE_MS = 300_000;
 
 /** Lanes that are busy at the same time: a process each. */
 const MAX_BUSY = 16;
-/** Session directories of one account may be on several file servers; but a folder's name may be the account's invention. */
+/** Session directories of one account may be on several file servers; but a folder's name may be the
+ * account's invention. */
 const MAX_BUSY_OF_ACCOUNT = 4;
 
-/** Lanes that keep their process for the next job, and for how long. An account that had a job ends is likely to have another, and
- * Node takes its time to start. */
+/** Lanes that keep their process for the next job, and for how long. An account that had a job ends is likely
+ * to have another, and Node takes its time to start. */
 const MAX_IDLE = 4;
 const IDLE_MS = 30_000;
 

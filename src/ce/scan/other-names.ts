@@ -1,5 +1,5 @@
-// Batch jobs that TORQUE calls otherwise than qsub did: by a longer or shorter name of the server, or by none. Number and first part
-// of the name tell which job is meant, as long as only one can be.
+// Batch jobs that TORQUE calls otherwise than qsub did: by a longer or shorter name of the server, or by
+// none. Number and first part of the name tell which job is meant, as long as only one can be.
 import type { JobElement } from '../../batch/torque/answers/qstat.ts';
 import type { LogEvent } from '../../batch/torque/server-log/server-log.ts';
 import { outputIsOf } from '../batch-job-owner.ts';

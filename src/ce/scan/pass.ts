@@ -1,4 +1,5 @@
-// One pass of scan over all control directories: what ended is looked for in the cheapest place, made sure of, reported.
+// One pass of scan over all control directories: what ended is looked for in the cheapest place, made sure
+// of, reported.
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { openControlDirectory } from '../../arc/control-directory.ts';
 import { isRefused } from '../../arc/refused-id.ts';
@@ -26,7 +27,8 @@ export interface ScanOptions {
   signal: AbortSignal;
   /** `[lrms] pbs_log_path`: TORQUE's server logs; undefined: TORQUE is asked for its jobs. */
   logDirectory?: string | undefined;
-  /** Whether the guests write into the session directories themselves; else TORQUE brings `.diag`. Default yes. */
+  /** Whether the guests write into the session directories themselves; else TORQUE brings `.diag`. Default
+   * yes. */
   sharedFilesystem?: boolean;
   /** Where performance logs go; undefined: none. */
   perflogDirectory?: string | undefined;
@@ -38,8 +40,8 @@ export interface ScanOptions {
   fileMs?: number;
 }
 
-/** After this many comparisons in a row without a job, TORQUE is asked for it by its id: it is lost only if TORQUE
- * says so. */
+/** After this many comparisons in a row without a job, TORQUE is asked for it by its id: it is lost only if
+ * TORQUE says so. */
 const PASSES_UNTIL_LOST = 3;
 
 const FILE_MS = 15_000;
@@ -111,8 +113,8 @@ export class Scanner {
     return this.#behind;
   }
 
-  /** What can be known at once is acted upon at once; questions to TORQUE, which may take minutes, go on beside the next
-   * passes, and their answers are acted upon there.
+  /** What can be known at once is acted upon at once; questions to TORQUE, which may take minutes, go on
+   * beside the next passes, and their answers are acted upon there.
    * @returns grid ids of the jobs that were reported */
   async pass(): Promise<string[]> {
     this.#lookAround();
@@ -158,8 +160,8 @@ export class Scanner {
 
   #lookAround(): void {
     const started = performance.now();
-    // The log first: then it has told of most new jobs, and TORQUE need not be asked for them. Only at the start there may be
-    // more in it than is remembered of jobs that nobody waits for.
+    // The log first: then it has told of most new jobs, and TORQUE need not be asked for them. Only at the
+    // start there may be more in it than is remembered of jobs that nobody waits for.
     if (!this.#firstPass) this.#readLog();
     const welcome: WatchedJob[] = [];
     for (const [at, watch] of this.#watches.entries()) {
@@ -206,8 +208,8 @@ export class Scanner {
       if (this.#traces.otherName(job.localId) === undefined) this.#suspects.add(job.localId);
       else this.#suspects.doubt(job.localId);
     } else if (this.#firstPass) this.#doubtful = true;
-    // Submitted before this process began to read: the lines about it may have been read by the one before, too early to
-    // be of use to it.
+    // Submitted before this process began to read: the lines about it may have been read by the one before,
+    // too early to be of use to it.
     else if (this.followsLog && this.#traces.get(job.localId)?.enqueued !== true)
       this.#suspects.doubt(job.localId);
   }
@@ -318,7 +320,8 @@ export class Scanner {
   }
 
   #save(now: boolean): void {
-    // The next scan looks for jobs that A-REX was not told of only if there are files that are newer than the state.
+    // The next scan looks for jobs that A-REX was not told of only if there are files that are newer than the
+    // state.
     if (this.#kicks.isUnsent) return;
     const progress = {
       positions: this.#sources.positions,

@@ -16,7 +16,8 @@ export type ReadyJob = Pick<Over, 'batch' | 'settled'> & { job: WatchedJob };
 /** How long a report waits for a file server that is away. Milliseconds. */
 const INSIST_MS = 60_000;
 
-/** A line this much older than the job is about another one: the server's numbers began anew. Milliseconds. */
+/** A line this much older than the job is about another one: the server's numbers began anew.
+ * Milliseconds. */
 const OTHER_JOB_MS = 24 * 3_600_000;
 
 export interface ReportOptions {

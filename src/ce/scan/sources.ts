@@ -1,5 +1,5 @@
-// Where scan learns of ends: TORQUE's server log as it is written, and its list of jobs, asked for only as often as it
-// can bear.
+// Where scan learns of ends: TORQUE's server log as it is written, and its list of jobs, asked for only as
+// often as it can bear.
 
 import { type JobElement, streamJobElements, type TorqueJob } from '../../batch/torque/answers/qstat.ts';
 import type { Torque } from '../../batch/torque/commands.ts';
@@ -13,7 +13,8 @@ import type { BatchRecord } from '../finish/outcome.ts';
 /** Says a complaint once, until it changes. Undefined: there is none (any more). */
 export type Complain = (about: string, complaint: string | undefined) => void;
 
-/** Without an earlier position, logs that were written to since are read. Longer ago, TORQUE is asked. Milliseconds. */
+/** Without an earlier position, logs that were written to since are read. Longer ago, TORQUE is asked.
+ * Milliseconds. */
 const BACKLOG_MS = 3 * 24 * 3_600_000;
 
 /** A log that nothing was written to for so long says nothing about the server. Milliseconds. */
@@ -128,7 +129,8 @@ export class EndSources {
     if (this.followsLog() && !told && longAgo) this.trustLog(false);
   }
 
-  /** @param doubtful whether there are jobs that TORQUE did not list the last time, or that the log may have missed */
+  /** @param doubtful whether there are jobs that TORQUE did not list the last time, or that the log may have
+   * missed */
   isComparisonDue(doubtful: boolean, now = Date.now()): boolean {
     const polite = Math.max(this.#intervalMs, this.#tookMs * SHARE_OF_TIME);
     const interval = this.followsLog(now) && !doubtful ? COMPARE_WITH_LOG_MS : polite;
@@ -136,7 +138,8 @@ export class EndSources {
   }
 
   /** TORQUE's list of all jobs.
-   * @returns false if the server did not answer completely: then nothing is known of jobs that were not handed over */
+   * @returns false if the server did not answer completely: then nothing is known of jobs that were not
+   * handed over */
   async compare(onElement: (element: JobElement) => void): Promise<boolean> {
     const started = performance.now();
     try {
@@ -164,9 +167,10 @@ export class EndSources {
     }
   }
 
-  /** Asks for jobs by id. An id that TORQUE cannot have given is one that it does not know. If TORQUE refuses to answer,
-   * it is asked again for fewer at a time, so that one id that it chokes on hides no others. A job that it does not know may be
-   * there under another name of the server: asked for by the number alone, TORQUE answers for its own.
+  /** Asks for jobs by id. An id that TORQUE cannot have given is one that it does not know. If TORQUE refuses
+   * to answer, it is asked again for fewer at a time, so that one id that it chokes on hides no others. A job
+   * that it does not know may be there under another name of the server: asked for by the number alone,
+   * TORQUE answers for its own.
    * @param localIds at most IDS_A_CALL
    * @param byNumber of which of them that is not known yet
    * @returns undefined if the server did not answer; what is in no list of the answer is not known */

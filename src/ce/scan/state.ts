@@ -1,5 +1,5 @@
-// What scan remembers over its end: CONTROLDIR/vmbatch-scan.state. Only a shortcut: without it, or with a damaged one,
-// everything is found again, later and with more work.
+// What scan remembers over its end: CONTROLDIR/vmbatch-scan.state. Only a shortcut: without it, or with a
+// damaged one, everything is found again, later and with more work.
 import { readFileSync, statSync } from 'node:fs';
 import type { LogPosition } from '../../batch/torque/server-log/follower.ts';
 import { errnoOf } from '../../util/errors.ts';
@@ -88,8 +88,8 @@ export function readState(controlDirectory: string, log: (line: string) => void)
   }
 }
 
-/** Whether nothing was made or removed in the control directory since the state was written: then nothing was left behind,
- * either. Says nothing of the folders below it. */
+/** Whether nothing was made or removed in the control directory since the state was written: then nothing was
+ * left behind, either. Says nothing of the folders below it. */
 export function isAsSaved(controlDirectory: string): boolean {
   try {
     return statSync(controlDirectory).mtimeMs <= statSync(stateFile(controlDirectory)).ctimeMs;

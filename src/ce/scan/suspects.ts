@@ -1,4 +1,5 @@
-// Batch jobs that may be over: what the log said, what TORQUE answers about them, and until when to wait for more.
+// Batch jobs that may be over: what the log said, what TORQUE answers about them, and until when to wait for
+// more.
 import type { LogEvent } from '../../batch/torque/server-log/server-log.ts';
 import type { BatchRecord } from '../finish/outcome.ts';
 import { type EndSources, IDS_A_CALL } from './sources.ts';
@@ -9,7 +10,8 @@ import { ageOf, hintsAtEnd, isFinal, judge, recordFromTrace, type Traces } from 
 const SETTLE_MS = 15_000;
 const SETTLE_WITHOUT_SHARE_MS = 200_000;
 
-/** An end in the log of a job that TORQUE then has running for so long: it was started again. Milliseconds. */
+/** An end in the log of a job that TORQUE then has running for so long: it was started again.
+ * Milliseconds. */
 const RESTARTED_MS = 5_000;
 
 /** Between questions for one job, from the second on; doubled each time. Milliseconds. */
@@ -25,8 +27,8 @@ interface Suspect {
   failedAt: number | undefined;
 }
 
-/** A batch job that is over. `settled`: TORQUE has brought its output and forgotten its processes. `batch` is undefined
- * if nothing is known of it any more. */
+/** A batch job that is over. `settled`: TORQUE has brought its output and forgotten its processes. `batch` is
+ * undefined if nothing is known of it any more. */
 export interface Over {
   localId: string;
   batch: BatchRecord | undefined;
@@ -44,7 +46,8 @@ export class Suspects {
     this.#settleMs = sharedFilesystem ? SETTLE_MS : SETTLE_WITHOUT_SHARE_MS;
   }
 
-  /** Whether there are some that only this process knows of: about the others, the log's words are written down. */
+  /** Whether there are some that only this process knows of: about the others, the log's words are written
+   * down. */
   get unwritten(): boolean {
     return [...this.#suspects.keys()].some((localId) => !hintsAtEnd(this.#traces.get(localId)));
   }

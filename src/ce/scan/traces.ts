@@ -13,11 +13,12 @@ export const DELIVERY_MS = 200;
 /** Exit statuses with which TORQUE may start the job again. */
 const MAY_BE_RETRIED: ReadonlySet<number> = new Set([-3, -4, -5, -6, -13, -14]);
 
-/** `over`: report it. `soon`: look again after DELIVERY_MS. `ask`: only TORQUE can tell, or is still busy with it. */
+/** `over`: report it. `soon`: look again after DELIVERY_MS. `ask`: only TORQUE can tell, or is still busy
+ * with it. */
 export type Verdict = 'over' | 'soon' | 'ask';
 
-/** Traces by batch job id. When there are too many, the oldest quarter of those that nobody waits for is dropped: all at once,
- * since going over what was dropped before takes a Map longer each time. */
+/** Traces by batch job id. When there are too many, the oldest quarter of those that nobody waits for is
+ * dropped: all at once, since going over what was dropped before takes a Map longer each time. */
 export class Traces {
   readonly #isWatched: (localId: string) => boolean;
   readonly #traces = new Map<string, JobTrace>();

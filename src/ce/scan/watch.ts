@@ -1,4 +1,5 @@
-// The jobs of one control directory whose end A-REX waits for, kept up to date with as little reading as possible.
+// The jobs of one control directory whose end A-REX waits for, kept up to date with as little reading as
+// possible.
 import type { ControlDirectory } from '../../arc/control-directory.ts';
 import { localIdOf } from '../../arc/local.ts';
 import { isRefused } from '../../arc/refused-id.ts';
@@ -7,8 +8,8 @@ import { errnoOf, toVmbatchError } from '../../util/errors.ts';
 import { removeStale } from '../finish/lrms-done.ts';
 import { isAsSaved, type KnownJob, type SavedAbsentee, type SavedJob } from './state.ts';
 
-/** A job that is in TORQUE's hands, as far as is known: whether A-REX still waits for it is asked before anything is
- * done about it, not before. */
+/** A job that is in TORQUE's hands, as far as is known: whether A-REX still waits for it is asked before
+ * anything is done about it, not before. */
 export interface WatchedJob extends KnownJob {
   /** Passes in a row in which TORQUE did not list it. */
   doubts: number;
@@ -21,7 +22,8 @@ export interface WatchedJob extends KnownJob {
 
 const NONE: readonly WatchedJob[] = [];
 
-/** Watched jobs of all control directories by the id of their batch job. Two grid jobs may name the same one. */
+/** Watched jobs of all control directories by the id of their batch job. Two grid jobs may name the same
+ * one. */
 export class JobIndex {
   readonly #jobs = new Map<string, WatchedJob[]>();
   readonly #ids = new JobIds();
@@ -60,16 +62,18 @@ export interface WatchChanges {
   added: WatchedJob[];
   /** Jobs that A-REX took out of `processing/` although their end was not reported. */
   left: SavedAbsentee[];
-  /** Only at the first look: grid ids of jobs that were reported before, maybe without A-REX having been told. */
+  /** Only at the first look: grid ids of jobs that were reported before, maybe without A-REX having been
+   * told. */
   reported: string[];
 }
 
 /** A change within the clock's grain of a listing may have been missed by it. Milliseconds. */
 const CLOCK_GRAIN_MS = 100;
 
-/** What the jobs of `processing/` are to us. Reading a job's files costs more than everything else about it, so they
- * are read when the job appears and before it is reported; in between its name in the folder is all that is looked at.
- * Jobs that are not watched (not submitted yet, reported, on their way out) are few, and looked at each time. */
+/** What the jobs of `processing/` are to us. Reading a job's files costs more than everything else about it,
+ * so they are read when the job appears and before it is reported; in between its name in the folder is all
+ * that is looked at. Jobs that are not watched (not submitted yet, reported, on their way out) are few, and
+ * looked at each time. */
 export class WatchList {
   readonly directory: ControlDirectory;
   readonly jobs = new Map<string, WatchedJob>();
@@ -114,14 +118,17 @@ export class WatchList {
   }
 
   /** Compares with `processing/`.
-   * @throws VmbatchError `site` or a system error if it cannot be read: nothing is known to have changed then */
+   * @throws VmbatchError `site` or a system error if it cannot be read: nothing is known to have changed
+   * then */
   look(now = Date.now()): WatchChanges {
     const changes: WatchChanges = { added: [], left: [], reported: [] };
     const { identity, mtimeMs } = this.directory.processingStamp();
-    // Nothing is known yet, and nearly all jobs are awaited ones: their states can wait until something is done.
+    // Nothing is known yet, and nearly all jobs are awaited ones: their states can wait until something is
+    // done.
     const cold = this.#identity === undefined;
     if (this.#identity !== identity) {
-      // Another file system in its place, or none where one was: its jobs did not leave, they are out of sight.
+      // Another file system in its place, or none where one was: its jobs did not leave, they are out of
+      // sight.
       if (this.#identity !== undefined)
         this.#complain('identity', `${this.directory.path}: is another folder now`);
       for (const gridId of this.jobs.keys()) this.forget(gridId);
@@ -160,8 +167,8 @@ export class WatchList {
     return changes;
   }
 
-  /** Stops to watch a job: it was reported, or A-REX does not wait for it. If it is still in `processing/` it is
-   * watched again as soon as A-REX waits for it. */
+  /** Stops to watch a job: it was reported, or A-REX does not wait for it. If it is still in `processing/` it
+   * is watched again as soon as A-REX waits for it. */
   release(gridId: string): void {
     this.forget(gridId);
     this.#others.add(gridId);

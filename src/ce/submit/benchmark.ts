@@ -7,9 +7,10 @@ import { decodeBytes, encodeBytes } from '../../arc/text.ts';
 import { errnoOf } from '../../util/errors.ts';
 import { writeAll } from '../../util/files/files.ts';
 
-/** Adds the job's or its queue's `Benchmark=` to the session's `.diag`, as the user. ARC's submission does it too, in the control
- * directory. Costs no job its submission.
- * @param log gets a line if it cannot be written; without the file, which A-REX makes, there is nothing to do */
+/** Adds the job's or its queue's `Benchmark=` to the session's `.diag`, as the user. ARC's submission does it
+ * too, in the control directory. Costs no job its submission.
+ * @param log gets a line if it cannot be written; without the file, which A-REX makes, there is nothing to
+ * do */
 export function noteBenchmark(
   grami: Pick<Grami, 'benchmark' | 'queue' | 'sessionDirectory'>,
   configuration: Pick<ArcConfiguration, 'defaultQueue' | 'queue'>,

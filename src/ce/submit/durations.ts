@@ -1,10 +1,11 @@
-// How long the parts of a submission took, in the file where ARC's own backends write it when the site asks for that.
+// How long the parts of a submission took, in the file where ARC's own backends write it when the site asks
+// for that.
 import { join } from 'node:path';
 import { monotonicMs } from '../../util/clock.ts';
 import { appendPerflog } from '../perflog.ts';
 
-/** Adds `[date time] submit-vmbatch-job, STEP: SECONDS` to `submission.perflog`, local time as in ARC. Never fails: nobody waits
- * for a figure.
+/** Adds `[date time] submit-vmbatch-job, STEP: SECONDS` to `submission.perflog`, local time as in ARC. Never
+ * fails: nobody waits for a figure.
  * @param directory undefined: the site does not want it
  * @param started as `monotonicMs()` gave it */
 export function logDuration(

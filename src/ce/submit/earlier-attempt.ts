@@ -1,4 +1,5 @@
-// What an earlier attempt at the same submission left behind: processes that still run, and perhaps a batch job.
+// What an earlier attempt at the same submission left behind: processes that still run, and perhaps a batch
+// job.
 import { readdirSync, readFileSync } from 'node:fs';
 import { streamJobs, type TorqueJob } from '../../batch/torque/answers/qstat.ts';
 import type { Torque } from '../../batch/torque/commands.ts';
@@ -12,11 +13,13 @@ const LOOK_MS = 50;
 /** After SIGKILL. */
 const DEATH_MS = 10_000;
 
-/** Ends an earlier submit of the same grami file that still runs, and waits for its qsub to end (which may have started after us);
- * one that does not is killed. Only processes of our own user are looked at, and none that we descend from.
+/** Ends an earlier submit of the same grami file that still runs, and waits for its qsub to end (which may
+ * have started after us); one that does not is killed. Only processes of our own user are looked at, and none
+ * that we descend from.
  * @param gramiFile as A-REX gave it
  * @param patienceMs milliseconds that a qsub gets
- * @throws VmbatchError `site` `submitted-twice` if a submit that started after us runs: that is the one that A-REX listens to */
+ * @throws VmbatchError `site` `submitted-twice` if a submit that started after us runs: that is the one that
+ * A-REX listens to */
 export async function settleProcesses(
   gramiFile: string,
   token: string,
@@ -59,9 +62,10 @@ export function submittedTwice(gramiFile: string): VmbatchError {
 }
 
 /** The batch job of this submission, also one that has ended and that TORQUE still knows.
- * @param written an id that the job itself may have written down, or somebody for it: taken if TORQUE shows the token of it, or has
- * forgotten it
- * @throws VmbatchError `site` if TORQUE does not answer completely, or with jobs that cannot be read: then there is no saying */
+ * @param written an id that the job itself may have written down, or somebody for it: taken if TORQUE shows
+ * the token of it, or has forgotten it
+ * @throws VmbatchError `site` if TORQUE does not answer completely, or with jobs that cannot be read: then
+ * there is no saying */
 export async function findSubmitted(
   torque: Torque,
   token: string,
@@ -103,7 +107,8 @@ function processesWith(matches: (args: string[]) => boolean): number[] {
   });
 }
 
-/** Of two that started within one tick of the clock, the greater number counts as the later: each must see the same. */
+/** Of two that started within one tick of the clock, the greater number counts as the later: each must see
+ * the same. */
 function startedAfterUs(pid: number): boolean {
   const [time, ours] = [startTime(pid), startTime(process.pid)];
   return time > ours || (time === ours && pid > process.pid);

@@ -2,8 +2,8 @@
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
-/** Does `work` to its end, and then ends by the signal that came meanwhile. A-REX sends SIGTERM to a submit when it is
- * stopped; what comes after that cannot be held. */
+/** Does `work` to its end, and then ends by the signal that came meanwhile. A-REX sends SIGTERM to a submit
+ * when it is stopped; what comes after that cannot be held. */
 export async function withHeldSignals<Result>(work: () => Promise<Result>): Promise<Result> {
   let came: NodeJS.Signals | undefined;
   const hold = (signal: NodeJS.Signals) => {

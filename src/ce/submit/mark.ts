@@ -1,5 +1,5 @@
-// The mark in the session directory that a submission is under way: what makes a second submit of the same grid job find
-// the batch job of the first, in place of making another.
+// The mark in the session directory that a submission is under way: what makes a second submit of the same
+// grid job find the batch job of the first, in place of making another.
 import { closeSync, constants, fsyncSync, linkSync, openSync, readdirSync } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { isJobId } from '../../batch/torque/job-id.ts';
@@ -30,8 +30,8 @@ export function isInPlaceOfMark(inputFile: string): boolean {
   return path === `/${MARK}` || path.startsWith(`/${MARK}/`);
 }
 
-/** The mark of a session directory; undefined if there is none. The directory belongs to the job's owner: whatever else is in
- * its place says nothing and is taken away.
+/** The mark of a session directory; undefined if there is none. The directory belongs to the job's owner:
+ * whatever else is in its place says nothing and is taken away.
  * @throws VmbatchError `site` if it can be neither read nor removed */
 export function readMark(sessionDirectory: string): SubmissionMark | undefined {
   const path = markPath(sessionDirectory);

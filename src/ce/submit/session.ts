@@ -5,8 +5,8 @@ import { decodeBytes, showBytes } from '../../arc/text.ts';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 import { isInPlaceOfMark } from './mark.ts';
 
-/** @throws VmbatchError `site` if the job's user cannot work in its session directory; `job` if the job brings a file in the place
- * of the mark: it would say what a submission that was killed says to the next */
+/** @throws VmbatchError `site` if the job's user cannot work in its session directory; `job` if the job
+ * brings a file in the place of the mark: it would say what a submission that was killed says to the next */
 export function requireSession({ sessionDirectory, inputFiles }: Grami): void {
   const path = decodeBytes(sessionDirectory);
   if (!look(path, 'cannot be looked at', path).isDirectory()) throw unusable(path, 'is not a directory');

@@ -1,4 +1,5 @@
-// Submit: a grami file becomes a batch job, exactly one however often it is tried, and its id goes back into the grami file.
+// Submit: a grami file becomes a batch job, exactly one however often it is tried, and its id goes back into
+// the grami file.
 import { buildBatchScript } from '../../arc/batch-script/batch-script.ts';
 import { resolveRuntimes } from '../../arc/batch-script/runtime-environments.ts';
 import { runStageZero } from '../../arc/batch-script/stage-zero.ts';
@@ -42,7 +43,8 @@ interface SubmitClock {
 
 const SYSTEM_CLOCK: SubmitClock = { now: monotonicMs, pause, random: Math.random };
 
-/** From the first failure that may pass to the next attempt; each pause is twice the one before, up to the longest. */
+/** From the first failure that may pass to the next attempt; each pause is twice the one before, up to the
+ * longest. */
 const FIRST_PAUSE_MS = 2_000;
 const LONGEST_PAUSE_MS = 60_000;
 /** How often a submission that waits says so. */
@@ -58,11 +60,13 @@ export interface Submission {
   how: 'submitted' | 'adopted' | 'before';
 }
 
-/** Submits the job as the user we run as, in its session directory: runtime environments and their stage 0, script, qsub. What
- * may pass (queue full, server away) is waited for, up to `submitPatienceMs` of the configuration.
+/** Submits the job as the user we run as, in its session directory: runtime environments and their stage 0,
+ * script, qsub. What may pass (queue full, server away) is waited for, up to `submitPatienceMs` of the
+ * configuration.
  *
- * Before qsub a mark with a token is left in the session directory, and the batch job carries the token. A submission that
- * finds a mark ends what still runs of the earlier one and looks in TORQUE for the token before it submits again.
+ * Before qsub a mark with a token is left in the session directory, and the batch job carries the token. A
+ * submission that finds a mark ends what still runs of the earlier one and looks in TORQUE for the token
+ * before it submits again.
  * @throws VmbatchError; then there is no batch job, except where the message says so */
 export async function submit(given: SubmitTask): Promise<Submission> {
   const { grami } = given;
@@ -170,7 +174,8 @@ async function submitPrepared(
   return (await adopt(task, mark)) ?? (await submitPatiently(task, prepared, mark.token));
 }
 
-/** The batch job of a submit that ran beside this one, and that took its mark away before this one looked for it. */
+/** The batch job of a submit that ran beside this one, and that took its mark away before this one looked for
+ * it. */
 function submittedMeanwhile({ grami }: Waiting): Submission | undefined {
   const jobId = loadJobId(grami.file);
   if (jobId === undefined) return undefined;
@@ -230,7 +235,8 @@ async function submitPatiently(task: Waiting, prepared: Prepared, token: string)
   });
 }
 
-/** Repeats what fails with something that may pass. After an unclear submission the next call comes at once, to look.
+/** Repeats what fails with something that may pass. After an unclear submission the next call comes at once,
+ * to look.
  * @param batchJob what is known before the first call: that there is none, or nothing */
 async function patiently<Result>(
   task: Waiting,

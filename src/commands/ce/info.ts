@@ -10,9 +10,10 @@ import { jsonWithoutForbidden } from '../../util/xml-characters.ts';
 
 const USAGE = 'vmbatch info --config CONF [--request]';
 
-/** Writes one JSON document, of characters that may be published in XML. With `--request`, what is wanted is read from stdin as JSON, so that the ids of ten
- * thousand jobs are no arguments. A batch server that does not answer is no failure: it is named in `problems`. Options
- * that are wrong and do not matter here are in `warnings`; unlike problems, they leave no doubt about what is said.
+/** Writes one JSON document, of characters that may be published in XML. With `--request`, what is wanted is
+ * read from stdin as JSON, so that the ids of ten thousand jobs are no arguments. A batch server that does
+ * not answer is no failure: it is named in `problems`. Options that are wrong and do not matter here are in
+ * `warnings`; unlike problems, they leave no doubt about what is said.
  * @throws VmbatchError `site` for wrong arguments, a request that cannot be read, or no configuration file */
 export async function main(argv: string[]): Promise<number> {
   const { config, request, help } = parseArguments(argv);

@@ -8,7 +8,8 @@ const USAGE = 'vmbatch scan --config CONF [--once] CONTROLDIR...';
 
 const ENDING_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
-/** What is written to stderr lands in A-REX's helperlog. SIGTERM ends it at once, but never halfway through a job. */
+/** What is written to stderr lands in A-REX's helperlog. SIGTERM ends it at once, but never halfway through a
+ * job. */
 export async function main(argv: string[]): Promise<number> {
   const { config, operands, once, help } = parseBackendArguments(argv, USAGE, { least: 1, most: 1000 });
   if (help) {

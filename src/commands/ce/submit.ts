@@ -19,8 +19,8 @@ const SAID: Readonly<Record<Submission['how'], string>> = {
 /** Takes what the job's log gets. */
 type Log = (text: Uint8Array | string) => void;
 
-/** What is written to stderr lands in the job's log. Exit code 0 means that the job has an id, also if it is one that says that
- * it was refused. */
+/** What is written to stderr lands in the job's log. Exit code 0 means that the job has an id, also if it is
+ * one that says that it was refused. */
 export async function main(argv: string[], log: Log = writeStderr): Promise<number> {
   const { config, operands, help } = parseBackendArguments(argv, USAGE, { least: 1, most: 1 });
   if (help) {

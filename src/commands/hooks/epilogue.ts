@@ -88,8 +88,8 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-/** Undefined for a job that is none of ours: nothing that the mom says of it could then be refused. Without an id that can be read
- * there is no record, and only its queue can make it ours. */
+/** Undefined for a job that is none of ours: nothing that the mom says of it could then be refused. Without
+ * an id that can be read there is no record, and only its queue can make it ours. */
 function readArguments(
   argv: readonly string[],
   configFile: string,
@@ -106,9 +106,9 @@ function readArguments(
   }
 }
 
-/** Tells the guard what only the end of a job shows: whether it ran in its guest and, in prologue mode `started`, whether the guest came
- * up. A starter's word is in a file of the user's: whoever writes there what is not so can bring a node as far as one of its own jobs
- * can. */
+/** Tells the guard what only the end of a job shows: whether it ran in its guest and, in prologue mode
+ * `started`, whether the guest came up. A starter's word is in a file of the user's: whoever writes there
+ * what is not so can bring a node as far as one of its own jobs can. */
 async function tellGuard(
   config: NodeConfig,
   log: Log,

@@ -101,8 +101,8 @@ async function work(argv: string[], attempt: StartAttempt, signal: AbortSignal):
   else await startPeerGuest(config, hook, attempt, signal, { rank, configFile });
 }
 
-/** A job of a queue that is not served runs on the node itself, and must not if its script asks for a guest. The node file may lack the
- * queue; but a script is its owner's, so nothing of this is the node's fault.
+/** A job of a queue that is not served runs on the node itself, and must not if its script asks for a guest.
+ * The node file may lack the queue; but a script is its owner's, so nothing of this is the node's fault.
  * @throws VmbatchError `job` */
 function refuseOtherQueue(rest: readonly string[], configFile: string, attempt: StartAttempt): void {
   const [jobId = '', , , , , queue = '', , path = ''] = rest;
@@ -119,8 +119,8 @@ function refuseOtherQueue(rest: readonly string[], configFile: string, attempt: 
   });
 }
 
-/** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip in
- * the file must not stop the other queues of the mom. */
+/** The node file; undefined if it is broken but this job is none of ours by the last list of queues: a slip
+ * in the file must not stop the other queues of the mom. */
 function readConfig(file: string, state: string, queue: string | undefined): NodeConfig | undefined {
   try {
     const config = loadNodeConfig(file);
@@ -219,7 +219,8 @@ async function startFirst(
   const mom = momOfHook(hook.script);
   const momConfig = readMomConfig(mom?.config ?? resolve('config'));
   // TORQUE's own numbers, PBS_NUM_NODES and PBS_NUM_PPN, are wrong for nodes=HOST:ppn=4 and for
-  // 1:ppn=2+HOST:ppn=4, and absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the node file are right.
+  // 1:ppn=2+HOST:ppn=4, and absent for procs=4 (setup_pelog_environment in its prolog.c). The lines of the
+  // node file are right.
   const { PBS_NODEFILE: path } = process.env;
   const nodeFile = readNodeLines({ path, resources: hook.resources, log: common.log });
   await startGuest({

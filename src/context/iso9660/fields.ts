@@ -7,8 +7,8 @@ export function sectorsFor(bytes: number): number {
   return Math.ceil(bytes / SECTOR);
 }
 
-// Byte by byte: an image is written once in the life of a process, and Buffer's own writers cost several times as much until
-// they are compiled.
+// Byte by byte: an image is written once in the life of a process, and Buffer's own writers cost several
+// times as much until they are compiled.
 
 /** 16-bit number, little-endian then big-endian: 4 bytes. */
 export function putBoth16(buffer: Buffer, offset: number, value: number): void {

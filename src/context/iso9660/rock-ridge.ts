@@ -20,8 +20,8 @@ const EXTENSION = [
   'PLEASE CONTACT DISC PUBLISHER FOR SPECIFICATION SOURCE.  SEE PUBLISHER IDENTIFIER IN PRIMARY VOLUME DESCRIPTOR FOR CONTACT INFORMATION.',
 ] as const;
 
-/** Where the records of one directory continue: directly behind it. libarchive reads an image from its beginning to its end, and
- * takes what a record leads to only there. */
+/** Where the records of one directory continue: directly behind it. libarchive reads an image from its
+ * beginning to its end, and takes what a record leads to only there. */
 export class ContinuationArea {
   /** `reference`: a system use field that ends with the CE entry for these bytes. */
   readonly #parts: { offset: number; bytes: Uint8Array; reference: Uint8Array }[] = [];
@@ -73,7 +73,8 @@ export class RockRidge {
     this.#times = entry('TF', Buffer.concat([Buffer.from([0x0e]), time, time, time]));
   }
 
-  /** The system use field for one record whose other fields take `fixedLength` bytes; what does not fit goes into `area`. */
+  /** The system use field for one record whose other fields take `fixedLength` bytes; what does not fit goes
+   * into `area`. */
   systemUse(role: RecordRole, node: TreeNode, fixedLength: number, area: ContinuationArea): Uint8Array {
     const posix = this.#posixAndTimes(node);
     if (role === 'child') {

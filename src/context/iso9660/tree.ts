@@ -49,7 +49,8 @@ export function checkVolumeLabel(label: string): void {
 }
 
 /** The tree of all files, children sorted, short names given.
- * @throws VmbatchError `bug` for paths that are not usable names, appear twice, or are both file and directory. */
+ * @throws VmbatchError `bug` for paths that are not usable names, appear twice, or are both file and
+ * directory. */
 export function buildTree(files: readonly IsoFile[]): DirectoryNode {
   const root = makeDirectory('', undefined);
   const known = new Map<string, TreeNode>();

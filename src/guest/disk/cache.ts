@@ -1,6 +1,7 @@
-// CernVM-FS cache disks: they outlive guests. One for each image, account and slot: a guest takes the first that no other guest has,
-// and leaves it to the next guest of the same image and the same account. CernVM-FS trusts what is in its cache, and root in a guest
-// belongs to the job: on another account's disk it could plant programs that run with that account's proxy.
+// CernVM-FS cache disks: they outlive guests. One for each image, account and slot: a guest takes the first
+// that no other guest has, and leaves it to the next guest of the same image and the same account. CernVM-FS
+// trusts what is in its cache, and root in a guest belongs to the job: on another account's disk it could
+// plant programs that run with that account's proxy.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProcess } from '../../hypervisor/guest-process.ts';
@@ -15,7 +16,8 @@ const MAX_SLOTS = 512;
 /** Whose a disk may be, and which of several. */
 export interface CacheDisk {
   image: string;
-  /** Uid of the account; undefined: of a job that an older version has started, which kept one disk for all accounts. */
+  /** Uid of the account; undefined: of a job that an older version has started, which kept one disk for all
+   * accounts. */
   account: number | undefined;
   slot: number;
 }
@@ -39,7 +41,8 @@ export function cacheDiskPath(state: string, disk: CacheDisk): string {
 
 const lockName = (disk: CacheDisk) => `cache-${diskName(disk)}`;
 
-/** Leases the first free cache disk of the image and the account, and makes it if it is not there, or not as it should be.
+/** Leases the first free cache disk of the image and the account, and makes it if it is not there, or not as
+ * it should be.
  * @param onCandidate told each disk before its lock is made
  * @throws VmbatchError `node` (`cache-exhausted`, `disk-failed`) */
 export function leaseCacheDisk(
@@ -118,9 +121,9 @@ function isInUse(path: string): boolean {
 /** ext4's superblock begins 1024 bytes into the disk; its magic stands at byte 56 of that. */
 const EXT_MAGIC_AT = 1024 + 56;
 
-/** Whether the disk is one that a guest may have: root's own regular file of the right size, which is either blank or holds a
- * file system of the kind that guests make on it. Whether that is in order is for the guest to find out: it checks it, and makes
- * it anew if it must. */
+/** Whether the disk is one that a guest may have: root's own regular file of the right size, which is either
+ * blank or holds a file system of the kind that guests make on it. Whether that is in order is for the guest
+ * to find out: it checks it, and makes it anew if it must. */
 function isSound(path: string, bytes: number): boolean {
   let fd: number;
   try {

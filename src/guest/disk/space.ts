@@ -1,5 +1,5 @@
-// Room on the disk for a guest: what is free, less what the guests that there are may still come to need. A job for which there
-// is not enough waits or goes elsewhere, before it has begun.
+// Room on the disk for a guest: what is free, less what the guests that there are may still come to need. A
+// job for which there is not enough waits or goes elsewhere, before it has begun.
 import { lstatSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -42,10 +42,12 @@ export interface SpaceRequest {
   intervalMs?: number;
 }
 
-/** Waits until there is room. This job's own reservation must be written down where others see it before this is called.
+/** Waits until there is room. This job's own reservation must be written down where others see it before this
+ * is called.
  *
- * Two that look at the same moment never both start if only one fits: each writes its grant down and then looks again. Whoever
- * comes to write his reservation after that second look sees the grant, and whoever was there before it is seen by it.
+ * Two that look at the same moment never both start if only one fits: each writes its grant down and then
+ * looks again. Whoever comes to write his reservation after that second look sees the grant, and whoever was
+ * there before it is seen by it.
  * @throws VmbatchError `node` (`disk-full`) with the figures */
 export async function waitForSpace(request: SpaceRequest): Promise<void> {
   const { directory, needBytes, floorBytes, waitMs, signal } = request;

@@ -36,8 +36,8 @@ export function dhcpReleaseMessage({ address, mac, server }: DhcpLease, transact
   return message;
 }
 
-/** Sends it to the server. There is no answer to it, so nothing is waited for; and a lease that stays runs out by itself, so
- * nothing that goes wrong matters. */
+/** Sends it to the server. There is no answer to it, so nothing is waited for; and a lease that stays runs
+ * out by itself, so nothing that goes wrong matters. */
 export function sendDhcpRelease(lease: DhcpLease, port = SERVER_PORT): Promise<void> {
   return new Promise((resolve) => {
     if (!isIPv4(lease.server) || !isIPv4(lease.address)) return resolve();

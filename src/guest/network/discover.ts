@@ -1,5 +1,5 @@
-// Which address a guest got by DHCP, when it does not say so itself: asked of libvirt's leases, of the node's neighbours, of the
-// guest agent, in this order.
+// Which address a guest got by DHCP, when it does not say so itself: asked of libvirt's leases, of the node's
+// neighbours, of the guest agent, in this order.
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';

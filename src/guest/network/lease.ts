@@ -1,5 +1,6 @@
-// Leases of things of which there is one: loopback ports, MAC and IP addresses. A lock file each, in a directory that may lie on
-// a share and serve several nodes; its name is the thing, its content says whose it is.
+// Leases of things of which there is one: loopback ports, MAC and IP addresses. A lock file each, in a
+// directory that may lie on a share and serve several nodes; its name is the thing, its content says whose it
+// is.
 import { linkSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -26,8 +27,8 @@ const TEMPORARY = '.new-';
 /** What our locks are called; the admin may have other files there. */
 const LOCK = /^(port|mac|address|cache)-/;
 
-/** Takes a lease, unless another job has it. Two takers never both succeed, and a lock is never seen without its content: it is
- * a link to a file that is complete already.
+/** Takes a lease, unless another job has it. Two takers never both succeed, and a lock is never seen without
+ * its content: it is a link to a file that is complete already.
  * @returns whether it is this job's now; also if it was before
  * @throws VmbatchError `node` (`lease-directory`) if locks cannot be made there */
 export function takeLease(directory: string, name: string, jobId: string): boolean {
@@ -86,7 +87,8 @@ export function listLeases(directory: string): Lease[] {
     });
 }
 
-/** Locks that say nothing, though none is ever made so: what a power cut has left of them. Only old ones, as paths.
+/** Locks that say nothing, though none is ever made so: what a power cut has left of them. Only old ones, as
+ * paths.
  * @param before milliseconds since 1970 */
 export function brokenLeases(directory: string, before: number): string[] {
   return namesIn(directory)

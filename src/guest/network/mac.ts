@@ -14,7 +14,8 @@ export function macAddress(jobId: string, attempt = 0): string {
 /** Of four billion addresses, this many jobs would have to have the same ones. */
 const MAX_ATTEMPTS = 16;
 
-/** Leases the job's MAC address, so that it is never twice on one network: all nodes of a network use one directory.
+/** Leases the job's MAC address, so that it is never twice on one network: all nodes of a network use one
+ * directory.
  * @param onCandidate told each address before its lock file is made
  * @throws VmbatchError `node` (`mac-exhausted`) */
 export function leaseMac(directory: string, jobId: string, onCandidate: (mac: string) => void): string {

@@ -1,5 +1,5 @@
-// What follows from the node's network and a job's leases: the interface in the domain, the addresses in the context, and how
-// the node reaches the guest.
+// What follows from the node's network and a job's leases: the interface in the domain, the addresses in the
+// context, and how the node reaches the guest.
 import { isIPv4, isIPv6 } from 'node:net';
 import type { GuestNetwork } from '../../context/guest-context.ts';
 import type { DomainNetwork } from '../../hypervisor/domain-xml.ts';
@@ -33,7 +33,8 @@ const USER_NETWORK = {
   address6: undefined,
 };
 
-/** Our filter for guests with an IPv6 address, which libvirt's clean-traffic leaves without IPv6; `hooks install` defines it. */
+/** Our filter for guests with an IPv6 address, which libvirt's clean-traffic leaves without IPv6;
+ * `hooks install` defines it. */
 export const FILTER6 = 'vmbatch-clean-traffic6';
 
 /** Filters for `filter: auto` that libvirt's connection knows. */
@@ -104,8 +105,8 @@ export function planNetwork(
   };
 }
 
-/** A host name from a job id: letters, digits and hyphens, at most 63 of them; and the domain, if there is one. The guests of one
- * job differ in the end of their ids, which is kept. */
+/** A host name from a job id: letters, digits and hyphens, at most 63 of them; and the domain, if there is
+ * one. The guests of one job differ in the end of their ids, which is kept. */
 export function hostnameOf(jobId: string, domain?: string): string {
   const end = /\.node\d+$/.exec(jobId)?.[0].replace('.', '-') ?? '';
   const start = `vmbatch-${jobId.replace(/\.node\d+$/, '').replace(/[^A-Za-z0-9]+/g, '-')}`;

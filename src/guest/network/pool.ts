@@ -6,8 +6,9 @@ import { readLease, releaseLease, takeLease } from './lease.ts';
 
 const SHOWN_HOLDERS = 8;
 
-/** Leases an entry that no other job has. Each job begins to look at a place of its own, so that those which start at once are
- * not in each other's way; and a job that is started again has the same address if it is still free.
+/** Leases an entry that no other job has. Each job begins to look at a place of its own, so that those which
+ * start at once are not in each other's way; and a job that is started again has the same address if it is
+ * still free.
  * @param onCandidate told each address before its lock file is made
  * @throws VmbatchError `node` (`pool-exhausted`) saying who has them */
 export function leasePoolEntry(

@@ -1,5 +1,5 @@
-// The other ways in which a guest may say that it is ready: an answer over SSH, or QEMU's guest agent. Both read what the guest
-// service leaves in its own file system, so nothing on the share is needed for it.
+// The other ways in which a guest may say that it is ready: an answer over SSH, or QEMU's guest agent. Both
+// read what the guest service leaves in its own file system, so nothing on the share is needed for it.
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import type { ConnectionOptions } from '../session/connection.ts';

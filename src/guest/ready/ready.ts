@@ -60,7 +60,8 @@ function readReadyFile(expected: ReadyExpectation): ReadyReport | undefined {
 
 /** Checks what a guest says of itself, whichever way it came.
  * @param where for messages
- * @throws VmbatchError `node`: `guest-failed` if it reports a failure, `ready-file-refused` if it is not what this guest must say */
+ * @throws VmbatchError `node`: `guest-failed` if it reports a failure, `ready-file-refused` if it is not what
+ * this guest must say */
 export function parseReadyReport(
   content: Buffer,
   where: string,

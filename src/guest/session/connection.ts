@@ -39,8 +39,8 @@ export interface Connection {
 /** A command in the guest. Its output waits until somebody listens to the channel. */
 export interface RemoteCommand {
   channel: ClientChannel;
-  /** Resolves when the channel is closed and all of stdout was taken from it (the close may come first): to the
-   * exit code, or to undefined if it did not come to one. */
+  /** Resolves when the channel is closed and all of stdout was taken from it (the close may come first): to
+   * the exit code, or to undefined if it did not come to one. */
   ended: Promise<number | undefined>;
 }
 
@@ -112,7 +112,8 @@ function connectAs(options: ConnectionOptions): Promise<Connection> {
           }),
       }),
     );
-    // One broken connection may tell of itself more than once; after 'ready' its 'close' says all that matters.
+    // One broken connection may tell of itself more than once; after 'ready' its 'close' says all that
+    // matters.
     const refuse = (why: string, cause?: unknown) =>
       reject(
         mismatch

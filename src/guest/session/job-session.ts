@@ -179,7 +179,8 @@ export class JobSession {
     });
   }
 
-  /** The site's hook in the guest, once the job and its files are through. Never changes how the job ended. */
+  /** The site's hook in the guest, once the job and its files are through. Never changes how the job
+   * ended. */
   async #afterJob(connection: Connection): Promise<string | undefined> {
     const { afterJobSeconds = 0 } = this.#options;
     if (afterJobSeconds === 0 || this.#abandoned) return undefined;
@@ -200,8 +201,8 @@ export class JobSession {
     const over = outputOf(await connection.exec(watchCommand(this.#options.launch.directory)));
     const followers = await Promise.all(this.#outputs.map((output) => this.#follow(connection, output)));
     const stop = () => {
-      // What the followers have not brought yet is fetched by size: they are not waited for, and an SSH server
-      // may keep their channels open for as long as they would.
+      // What the followers have not brought yet is fetched by size: they are not waited for, and an SSH
+      // server may keep their channels open for as long as they would.
       for (const follower of followers) follower.stop();
     };
     const { exitCode, output: said } = await connection.whileUp(over).finally(stop);

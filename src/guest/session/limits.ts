@@ -1,6 +1,7 @@
 // The limits that the node gives a job, as the job's shell in the guest is to set them.
 
-/** The limits that go with a job. Those on memory and CPU time do not: the guest's size and TORQUE itself see to them. */
+/** The limits that go with a job. Those on memory and CPU time do not: the guest's size and TORQUE itself see
+ * to them. */
 const TAKEN = [
   { line: 'Max core file size', flag: '-c', unit: 512 },
   { line: 'Max file size', flag: '-f', unit: 512 },

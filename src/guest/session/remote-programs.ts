@@ -19,8 +19,8 @@ export interface LaunchOptions {
   /** File name and content of the job script; the name keeps what `$0` shows. */
   scriptName: string;
   script: Uint8Array;
-  /** What the mom would have written on the shell's stdin behind the script's path: `-F` arguments. This, and all
-   * text of the environment, is a byte string: a character a byte. */
+  /** What the mom would have written on the shell's stdin behind the script's path: `-F` arguments. This, and
+   * all text of the environment, is a byte string: a character a byte. */
   scriptArguments: string;
   environment: Readonly<Record<string, string>>;
   /** Content of the mom's node file, if there is one. */
@@ -64,8 +64,8 @@ export function launchProgram(options: LaunchOptions): string {
   );
 }
 
-/** A line of shell that becomes `"$@"` with these variables and no others. It goes through `env`, since a shell keeps no
- * variable that it could not hold itself, such as an exported function of bash. */
+/** A line of shell that becomes `"$@"` with these variables and no others. It goes through `env`, since a
+ * shell keeps no variable that it could not hold itself, such as an exported function of bash. */
 function environmentScript(environment: Readonly<Record<string, string>>): string {
   const words = Object.entries(environment)
     // It would be an option.
@@ -95,8 +95,8 @@ export function restCommand(directory: string, stream: 'out' | 'err', offset: nu
 /** Prints the id of this boot of the guest. */
 export const BOOT_ID_COMMAND = 'cat /proc/sys/kernel/random/boot_id';
 
-/** Has the guest service run the site's hook after the job, as root, and waits for its end. Prints the hook's exit code, or
- * nothing if it takes longer than `seconds`. */
+/** Has the guest service run the site's hook after the job, as root, and waits for its end. Prints the hook's
+ * exit code, or nothing if it takes longer than `seconds`. */
 export function afterJobCommand(seconds: number): string {
   const program = `[ -p /run/vmbatch/after ] || { echo absent; exit; }
 [ -s /run/vmbatch/after.done ] || { echo run >/run/vmbatch/after & }

@@ -1,5 +1,5 @@
-// What the prologue leaves for the job starter, which runs as the job's user: how to reach the guest; and what
-// the starter leaves for the epilogue: how the job ended. Both files stand in a folder of root's.
+// What the prologue leaves for the job starter, which runs as the job's user: how to reach the guest; and
+// what the starter leaves for the epilogue: how the job ended. Both files stand in a folder of root's.
 import { chownSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -28,7 +28,8 @@ const SESSION = z.object({
   bootId: z.string().optional(),
   /** Variables that the job gets on top of the mom's: where its scratch disk and Machine/Job Features are. */
   environment: z.record(z.string(), z.string()),
-  /** The node file of a job on several nodes, with the names of its guests; otherwise the mom's is for the job too. */
+  /** The node file of a job on several nodes, with the names of its guests; otherwise the mom's is for the
+   * job too. */
   nodeFile: z.string().optional(),
   /** What the site's hook after the job may take; 0: there is none. */
   afterJobSeconds: z.number(),

@@ -1,8 +1,8 @@
-// The job's folder where guests do not see the session directory: TORQUE brings it to the node, here it is carried into
-// the guest before the job and back after it, as a tar archive over the job's SSH connection.
+// The job's folder where guests do not see the session directory: TORQUE brings it to the node, here it is
+// carried into the guest before the job and back after it, as a tar archive over the job's SSH connection.
 //
-// On the node all is done as the job's user. Archives go through a file, so that only a whole one is ever unpacked,
-// and a broken connection costs no more than carrying it again.
+// On the node all is done as the job's user. Archives go through a file, so that only a whole one is ever
+// unpacked, and a broken connection costs no more than carrying it again.
 import {
   createReadStream,
   createWriteStream,
@@ -31,7 +31,8 @@ export interface Staging {
 const TAR_TIMEOUT_MS = 24 * 3600_000;
 
 /** @param directory of the job, the same on node and guest; beside it is its `.diag`
- * @throws VmbatchError from both: `site` where the node's folder is missing or cannot be used, `node` where the guest's cannot */
+ * @throws VmbatchError from both: `site` where the node's folder is missing or cannot be used, `node` where
+ * the guest's cannot */
 export function stagingOf(directory: string, run: Run): Staging {
   const name = basename(directory);
   const above = dirname(directory);
@@ -84,7 +85,8 @@ export function stagingOf(directory: string, run: Run): Staging {
         if (exitCode !== 0)
           throw guestFailed(`cannot hand over ${directory}`, complaint() || `exit code ${exitCode}`);
         mkdirSync(unpacked, { mode: 0o700 });
-        // Names and links that lead out of it are not followed: tar's own rule. Of what else there is nothing is kept.
+        // Names and links that lead out of it are not followed: tar's own rule. Of what else there is nothing
+        // is kept.
         await tar(run, ['-xf', file, '-C', unpacked, '--no-same-owner'], directory);
         if (!isKind(join(unpacked, name), 'folder') || !isKind(join(unpacked, `${name}.diag`), 'file'))
           throw guestFailed(`handed over something else than ${directory} and its .diag`);

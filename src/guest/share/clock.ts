@@ -1,5 +1,5 @@
-// Whether this node and the server of the share tell the same time. Where they do not, certificates and tickets are refused in guests,
-// and what is young on the one is old on the other.
+// Whether this node and the server of the share tell the same time. Where they do not, certificates and
+// tickets are refused in guests, and what is young on the one is old on the other.
 
 /** What a slow share and whole seconds may make of clocks that agree. */
 const TOLERANCE_MS = 30_000;

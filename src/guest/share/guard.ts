@@ -1,13 +1,14 @@
-// Looks at a shared file system that cannot hang whoever looks. A call on a share whose server is gone returns when the server
-// does, and a Node that waits in such a call cannot even exit: so a small shell makes the first step, and Node follows only where
-// that came back.
+// Looks at a shared file system that cannot hang whoever looks. A call on a share whose server is gone
+// returns when the server does, and a Node that waits in such a call cannot even exit: so a small shell makes
+// the first step, and Node follows only where that came back.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { errnoOf, VmbatchError } from '../../util/errors.ts';
 
 export interface ShareGuard {
   /** Whether something is there.
-   * @throws VmbatchError `node` (`share-hangs`) if no answer comes in time: from then on every look throws at once */
+   * @throws VmbatchError `node` (`share-hangs`) if no answer comes in time: from then on every look throws at
+   * once */
   exists(path: string): Promise<boolean>;
   /** Ends the shell. */
   close(): void;
@@ -51,7 +52,8 @@ export function openShareGuard(share: string, deadlineMs: number): ShareGuard {
     shell ??= start();
     const child = shell;
     const found = await new Promise<boolean | undefined>((resolve) => {
-      // When this process was busy for that long itself, the answer lies in the pipe: it is read before the immediate runs.
+      // When this process was busy for that long itself, the answer lies in the pipe: it is read before the
+      // immediate runs.
       const late = setTimeout(() => setImmediate(() => resolve(undefined)), deadlineMs);
       waiting = (answer) => {
         clearTimeout(late);

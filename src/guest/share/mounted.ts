@@ -1,5 +1,5 @@
-// Whether a share is mounted where it should be. An empty mount point is a directory like any other: what is written there lies
-// below the share once it is mounted, and no guest sees it.
+// Whether a share is mounted where it should be. An empty mount point is a directory like any other: what is
+// written there lies below the share once it is mounted, and no guest sees it.
 import { lookup } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';

@@ -4,8 +4,8 @@ import type { GuestContext } from '../../context/guest-context.ts';
 import type { DomainDescription } from '../../hypervisor/domain-xml.ts';
 import type { MountConfig, NodeConfig } from '../../node-file/config.ts';
 
-/** What the guest mounts, at the same places as on the node. The options that `mount.nfs` would work out are spelled out: a
- * small guest may have no such helper. */
+/** What the guest mounts, at the same places as on the node. The options that `mount.nfs` would work out are
+ * spelled out: a small guest may have no such helper. */
 export function mountsOf(config: Pick<NodeConfig, 'share' | 'mounts'>): GuestContext['mounts'] {
   return [config.share, ...config.mounts].map((mount, index) => {
     if (mount.type !== 'nfs')

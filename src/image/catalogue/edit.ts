@@ -1,4 +1,5 @@
-// Changes to the catalogue of images in the node file: whatever else stands in the file, comments too, stays as it is.
+// Changes to the catalogue of images in the node file: whatever else stands in the file, comments too, stays
+// as it is.
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { type Document, isMap, parseDocument, type YAMLMap } from 'yaml';
 import { parseNodeConfig } from '../../node-file/read.ts';
@@ -13,7 +14,8 @@ function refuse(message: string, hint?: string): VmbatchError {
 }
 
 /** The text of a node file with one more image. The result is a valid node file.
- * @throws VmbatchError `node`: `usage` if the name is taken, `config-invalid` for values that are not allowed */
+ * @throws VmbatchError `node`: `usage` if the name is taken, `config-invalid` for values that are not
+ * allowed */
 export function withImage(text: string, fileName: string, name: string, entry: ImageEntry): string {
   const document = parseDocument(text);
   const images = imagesOf(document.get('images'));
@@ -40,8 +42,8 @@ export function withoutImage(text: string, fileName: string, name: string): stri
   return checked(write(document, text), fileName);
 }
 
-/** Reads the node file, lets `change` make another text of it, and puts that in its place, whole or not at all.
- * A link is followed: sites keep the file on a share. */
+/** Reads the node file, lets `change` make another text of it, and puts that in its place, whole or not at
+ * all. A link is followed: sites keep the file on a share. */
 export async function editNodeFile(
   path: string,
   change: (text: string) => string | Promise<string>,

@@ -1,5 +1,5 @@
-// The signature that CernVM images end with: 64 KiB that hypervisors ignore, two zero-padded JSON objects of 32 KiB each. The
-// second holds a certificate and an RSA-SHA256 signature of everything before it.
+// The signature that CernVM images end with: 64 KiB that hypervisors ignore, two zero-padded JSON objects of
+// 32 KiB each. The second holds a certificate and an RSA-SHA256 signature of everything before it.
 import { createVerify, X509Certificate } from 'node:crypto';
 import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -88,7 +88,8 @@ function parseCertificate(data: Buffer, path: string): X509Certificate {
   }
 }
 
-/** Follows issuers up to one that signed itself, all of them in the directory and valid now. Revocation is not looked at. */
+/** Follows issuers up to one that signed itself, all of them in the directory and valid now. Revocation is
+ * not looked at. */
 function checkChain(
   leaf: X509Certificate,
   authorities: readonly X509Certificate[],

@@ -4,7 +4,8 @@ import { imageFiles } from '../chain.ts';
 import { layerPaths } from '../layer/backing.ts';
 import { overlaysOf } from '../layer/prepare.ts';
 
-/** Ids of the jobs whose disks stand on an image or its layers. The disk itself says so: records may be older than the file. */
+/** Ids of the jobs whose disks stand on an image or its layers. The disk itself says so: records may be older
+ * than the file. */
 export function jobsOn(state: string, image: ImageConfig): string[] {
   const layers = `${layerPaths(state, image.name).directory}/`;
   return overlaysOf(state)

@@ -1,4 +1,5 @@
-// Whether an image is what the node file says, byte for byte, with all that it stands on, and by its makers' signature.
+// Whether an image is what the node file says, byte for byte, with all that it stands on, and by its makers'
+// signature.
 
 import { checkTemplateImage } from '../../guest/disk/overlay.ts';
 import type { ImageConfig, NodeConfig } from '../../node-file/config.ts';
@@ -17,7 +18,8 @@ interface Wanted {
 /** `image verify`: reads all of it.
  * @param state where hashes are remembered; undefined: nowhere
  * @returns what was found good, in words; empty if the node file gives neither hash nor signature
- * @throws VmbatchError `node`: `image-changed`, `image-chain`, `image-signature`, or what `checkTemplateImage` throws */
+ * @throws VmbatchError `node`: `image-changed`, `image-chain`, `image-signature`, or what
+ * `checkTemplateImage` throws */
 export async function verifyImage(
   image: ImageConfig,
   signatures: NodeConfig['signatures'],
@@ -45,8 +47,8 @@ export async function verifyImage(
 }
 
 /** How much is known of the hashes of an image without reading it.
- * @returns `none`: the node file gives no hash; `good`: all files are what they were when they were last read, and that is right;
- * `unknown`: somebody must look
+ * @returns `none`: the node file gives no hash; `good`: all files are what they were when they were last
+ * read, and that is right; `unknown`: somebody must look
  * @throws VmbatchError as {@link verifyImage} */
 export function knownHashes(state: string, image: ImageConfig): 'none' | 'good' | 'unknown' {
   let unknown = false;
@@ -59,7 +61,8 @@ export function knownHashes(state: string, image: ImageConfig): 'none' | 'good' 
   return wanted.length === 0 ? 'none' : unknown ? 'unknown' : 'good';
 }
 
-/** Before a guest starts: reads what has changed since it was last read, or what nobody has read on this node.
+/** Before a guest starts: reads what has changed since it was last read, or what nobody has read on this
+ * node.
  * @throws VmbatchError as {@link verifyImage}; `image-unread` if time is over before it is read */
 export async function mustBeGood(state: string, image: ImageConfig, signal: AbortSignal): Promise<void> {
   for (const { path, sha256 } of wantedOf(image)) {

@@ -77,7 +77,8 @@ export async function buildDemoImage(request: BuildRequest): Promise<BuildResult
 let plainUmaskUsers = 0;
 let umaskBefore = 0;
 
-/** Whatever root's umask is, the image must be readable by QEMU's user, and what is in it by the guest's users. */
+/** Whatever root's umask is, the image must be readable by QEMU's user, and what is in it by the guest's
+ * users. */
 async function withPlainUmask<T>(work: () => Promise<T>): Promise<T> {
   if (plainUmaskUsers++ === 0) umaskBefore = process.umask(0o022);
   try {

@@ -6,8 +6,8 @@ import { runTool } from './tools.ts';
 /** What the guest sees; the file holds only what is used. Room for a job's scratch files. */
 export const DISK_BYTES = 2 * 1024 ** 3;
 
-/** No journal: an overlay does not outlive its guest. The inode tables are written here and not by a kernel thread in
- * each guest. No checksums: they guard against disks that rot, not against a file of our own. */
+/** No journal: an overlay does not outlive its guest. The inode tables are written here and not by a kernel
+ * thread in each guest. No checksums: they guard against disks that rot, not against a file of our own. */
 export const FILE_SYSTEM_OPTIONS: readonly string[] = [
   ...['-q', '-F', '-t', 'ext4', '-m', '0', '-N', '65536', '-L', 'root'],
   ...['-O', '^has_journal,^metadata_csum,^64bit,^resize_inode'],

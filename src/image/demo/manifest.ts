@@ -1,4 +1,5 @@
-// What an image was made from, written beside it: by this a later build knows whether there is anything to do.
+// What an image was made from, written beside it: by this a later build knows whether there is anything to
+// do.
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,8 +43,8 @@ const manifestSchema = z.object({
 
 export type ImageManifest = z.infer<typeof manifestSchema>;
 
-/** What the builder makes of packages and our own files, as far as lists and options say it; the rest is code, which
- * `builder` stands for. */
+/** What the builder makes of packages and our own files, as far as lists and options say it; the rest is
+ * code, which `builder` stands for. */
 export const RECIPE = {
   builder: BUILDER_VERSION,
   kernelParameters: KERNEL_PARAMETERS,

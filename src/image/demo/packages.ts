@@ -37,8 +37,8 @@ export interface ImagePackage {
   sha256: string;
 }
 
-/** Fetches the guest's packages and the newest kernel into `directory`. apt's lists may be old or, on a fresh machine,
- * absent: after a failure they are updated once and everything is tried again.
+/** Fetches the guest's packages and the newest kernel into `directory`. apt's lists may be old or, on a fresh
+ * machine, absent: after a failure they are updated once and everything is tried again.
  * @param progress told when that happens
  * @returns the name of the kernel package
  * @throws VmbatchError `node` if apt knows no kernel, or a package cannot be fetched */

@@ -99,7 +99,8 @@ const DIRECTORIES: readonly (readonly [path: string, mode: number])[] = [
   ['var/tmp', 0o1777],
 ];
 
-/** Everything above that says what goes into the trees, besides packages and our own files: for the manifest. */
+/** Everything above that says what goes into the trees, besides packages and our own files: for the
+ * manifest. */
 export const TREE_RECIPE = {
   initramfsModules: INITRAMFS_MODULES,
   rootModules: ROOT_MODULES,

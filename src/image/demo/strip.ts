@@ -6,8 +6,8 @@ const SIGNATURE_HEADER_BYTES = 12;
 const SECTION_HEADER_BYTES = 64;
 const SECTION_NOTHING = 8;
 
-/** Type information for tracing programs, and the trace events, of which NFS alone registers a hundred, each a
- * folder of files. Nothing in the guest traces the kernel. */
+/** Type information for tracing programs, and the trace events, of which NFS alone registers a hundred, each
+ * a folder of files. Nothing in the guest traces the kernel. */
 const DROPPED: ReadonlySet<string> = new Set(['.BTF', '_ftrace_events', '.rela_ftrace_events']);
 
 /** A module without its signature, type information and trace events; its code and data stay as they are.

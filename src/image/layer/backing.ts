@@ -1,4 +1,5 @@
-// What a job's disk stands on: the template image, or the layer that `image prepare` made on it for this node.
+// What a job's disk stands on: the template image, or the layer that `image prepare` made on it for this
+// node.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -14,7 +15,8 @@ const LAYER = z.object({
   below: z
     .array(z.object({ path: z.string(), size: z.number(), mtimeMs: z.number(), inode: z.number() }))
     .prefault([]),
-  /** The file beside the manifest: each layer has a name of its own, since jobs may still stand on the one before. */
+  /** The file beside the manifest: each layer has a name of its own, since jobs may still stand on the one
+   * before. */
   disk: z.string().regex(/^layer-[a-z0-9]+\.qcow2$/),
   /** SHA-256 of all that was put in. */
   contents: z.string(),
@@ -55,7 +57,8 @@ export function isUnchanged({ base, below }: Pick<Layer, 'base' | 'below'>, path
 }
 
 /** What the overlays of jobs are to stand on. Costs two calls.
- * @throws VmbatchError `node` (`image-changed`): the layer is of another image than the one that is there now */
+ * @throws VmbatchError `node` (`image-changed`): the layer is of another image than the one that is there
+ * now */
 export function resolveBacking(state: string, image: ImageConfig): Backing {
   const layer = readLayer(state, image.name);
   if (layer === undefined) return { path: image.path, format: image.format };

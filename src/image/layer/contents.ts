@@ -1,4 +1,5 @@
-// What is put into a stock image so that it becomes the guest of a job: our service, and what its init starts it with.
+// What is put into a stock image so that it becomes the guest of a job: our service, and what its init starts
+// it with.
 import { unsuitable } from './root-file-system.ts';
 
 /** One thing to be put in. Parents are made where they are missing; what stands there already is replaced. */

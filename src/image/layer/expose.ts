@@ -1,5 +1,6 @@
-// The bytes of a qcow2 disk as those of a plain file, so that programs for disks can work on them: QEMU's storage daemon shows
-// them through FUSE. What is written goes into the qcow2 file alone, never into what it stands on.
+// The bytes of a qcow2 disk as those of a plain file, so that programs for disks can work on them: QEMU's
+// storage daemon shows them through FUSE. What is written goes into the qcow2 file alone, never into what it
+// stands on.
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

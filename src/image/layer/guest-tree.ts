@@ -1,5 +1,5 @@
-// The file system in an image, through programs that need neither to mount it nor to boot the image: the port, and the way
-// through e2fsprogs for ext2, ext3 and ext4.
+// The file system in an image, through programs that need neither to mount it nor to boot the image: the
+// port, and the way through e2fsprogs for ext2, ext3 and ext4.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { VmbatchError } from '../../util/errors.ts';

@@ -1,4 +1,5 @@
-// The file system in an image through libguestfs, where that is installed: for XFS, Btrfs, LVM and whatever else it mounts.
+// The file system in an image through libguestfs, where that is installed: for XFS, Btrfs, LVM and whatever
+// else it mounts.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describeRun, type Run } from '../../util/processes/run.ts';

@@ -1,5 +1,5 @@
-// `image prepare`: a qcow2 layer on a stock image with our guest service in it, once per image and node. Jobs' overlays stand
-// on the layer; the image itself is only ever read.
+// `image prepare`: a qcow2 layer on a stock image with our guest service in it, once per image and node.
+// Jobs' overlays stand on the layer; the image itself is only ever read.
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -43,8 +43,8 @@ export interface PrepareOptions {
 
 const WORK = '.work';
 
-/** Makes the layer of an image, unless there is one that is what it would become. Two at once: the second waits, and finds it done.
- * What another that was killed has left is removed first.
+/** Makes the layer of an image, unless there is one that is what it would become. Two at once: the second
+ * waits, and finds it done. What another that was killed has left is removed first.
  * @returns whether one was made
  * @throws VmbatchError `node`: `image-unsuitable`, `layer-failed`, `image-absent` */
 export async function prepareImage(options: PrepareOptions): Promise<boolean> {
@@ -167,8 +167,8 @@ function readingDisk<T>(path: string, use: (read: (offset: number, length: numbe
   }
 }
 
-/** Removes layers that nobody stands on any more. What a job has just been given without having made its overlay is younger than
- * an hour, and stays.
+/** Removes layers that nobody stands on any more. What a job has just been given without having made its
+ * overlay is younger than an hour, and stays.
  * @returns names of those that are left beside the current one */
 export function pruneLayers(state: string, image: string, now = Date.now()): string[] {
   const { directory } = layerPaths(state, image);
@@ -214,8 +214,8 @@ function contentsHash(files: ServiceFiles): string {
   return hash.digest('hex');
 }
 
-/** Waits until nobody else on this node works on a directory. An abstract socket: its name is free as soon as its process ends,
- * however it ends. */
+/** Waits until nobody else on this node works on a directory. An abstract socket: its name is free as soon as
+ * its process ends, however it ends. */
 async function lockAlone(directory: string): Promise<() => Promise<void>> {
   const name = `\0vmbatch-layer-${createHash('sha256').update(directory).digest('hex')}`;
   for (;;) {

@@ -17,7 +17,8 @@ export interface FileSystemPlace {
 const SECTOR = 512;
 const MBR_EXTENDED = [0x05, 0x0f, 0x85];
 const GPT_MBR_TYPE = 0xee;
-/** Partition types that never hold a root file system: EFI system, BIOS boot, swap. As they stand on the disk. */
+/** Partition types that never hold a root file system: EFI system, BIOS boot, swap. As they stand on the
+ * disk. */
 const GPT_NEVER = new Set([
   '28732ac11ff8d211ba4b00a0c93ec93b',
   '4861682149646f6e744e656564454649',
@@ -37,7 +38,8 @@ const MARKS: readonly (readonly [offset: number, mark: string, kind: string])[] 
   [82, 'FAT32', 'FAT'],
 ];
 
-/** All file systems of a disk, in the order of its partitions. Without a partition table the disk itself is looked at.
+/** All file systems of a disk, in the order of its partitions. Without a partition table the disk itself is
+ * looked at.
  * @throws VmbatchError `node` (`image-unsuitable`) if a partition table is broken */
 export function listFileSystems(read: ReadAt): FileSystemPlace[] {
   const whole = fileSystemAt(read, 0, 0);

@@ -3,7 +3,8 @@ import type { ImageConfig } from '../../node-file/config.ts';
 import type { Log } from '../../util/log.ts';
 import { mustClaimJob } from '../claim.ts';
 
-/** With its SHA-256 in the node file an image is read once on each node, and again when it or what it stands on has changed.
+/** With its SHA-256 in the node file an image is read once on each node, and again when it or what it stands
+ * on has changed.
  * @throws VmbatchError `node`: `image-changed`, `image-chain`, `image-unread` */
 export async function verifyInTime(
   image: ImageConfig,

@@ -1,4 +1,5 @@
-// Room on the node for one more guest: memory that is free and not promised to guests which have yet to use theirs, and load.
+// Room on the node for one more guest: memory that is free and not promised to guests which have yet to use
+// theirs, and load.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { domainOf, eachProcess } from '../../hypervisor/guest-process.ts';

@@ -1,7 +1,7 @@
-// Whose turn it is to boot. Guests that boot at once take the processors from each other, and all of them are late together; so only
-// as many boot at a time as the node has processors, and only where there is room. Each start has a ticket, a file in the state
-// directory that names the process that waits or boots; who has the oldest one boots first. Tickets of processes that are gone count
-// for nothing.
+// Whose turn it is to boot. Guests that boot at once take the processors from each other, and all of them are
+// late together; so only as many boot at a time as the node has processors, and only where there is room.
+// Each start has a ticket, a file in the state directory that names the process that waits or boots; who has
+// the oldest one boots first. Tickets of processes that are gone count for nothing.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,7 +41,8 @@ export function ticketName(jobId: string, now = Date.now()): string {
 }
 
 /** Draws a ticket and waits until it is one of the oldest, nobody older waits, and there is room.
- * @throws VmbatchError `node` (`starts-busy`, `no-room`) when the time is over; the signal's reason when aborted */
+ * @throws VmbatchError `node` (`starts-busy`, `no-room`) when the time is over; the signal's reason when
+ * aborted */
 export async function awaitTurn(state: string, ticket: string, options: TurnOptions): Promise<void> {
   const directory = turnDirectory(state);
   makeDirectory(directory, 0o700);

@@ -36,7 +36,8 @@ export interface PreviewOptions {
   /** Undefined: the script's owner. */
   user: string | undefined;
   jobId: string;
-  /** Whether real keys are made and shown; otherwise words stand in their places, and equal input gives equal output. */
+  /** Whether real keys are made and shown; otherwise words stand in their places, and equal input gives equal
+   * output. */
   keys: boolean;
   /** Told what was assumed, a line each. */
   say: (line: string) => void;
@@ -177,8 +178,8 @@ export function pbsHeader(script: string): {
   };
 }
 
-/** Slots on the first node of the request, and on all. TORQUE puts the slots of `procs=4` where they are free: here they
- * are taken to be on one node. */
+/** Slots on the first node of the request, and on all. TORQUE puts the slots of `procs=4` where they are
+ * free: here they are taken to be on one node. */
 function slotsAsked(resources: string): Slots {
   const { nodes, procs } = nodeRequest(resources);
   if (nodes === undefined && procs !== undefined) return { here: procs, all: procs };

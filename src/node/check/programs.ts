@@ -1,4 +1,5 @@
-// Checks of the programs that hooks start: they are found with the mom's PATH, which is not that of who checks.
+// Checks of the programs that hooks start: they are found with the mom's PATH, which is not that of who
+// checks.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { torqueFolder, torqueFolders, USUAL_FOLDERS } from '../../batch/torque/node-commands.ts';

@@ -1,4 +1,5 @@
-// The row of `check node` about what QEMU must be able to reach, looked at as the account that libvirt runs it as.
+// The row of `check node` about what QEMU must be able to reach, looked at as the account that libvirt runs
+// it as.
 import { dirname } from 'node:path';
 import { imageFiles } from '../../image/chain.ts';
 import type { NodeConfig } from '../../node-file/read.ts';

@@ -25,8 +25,8 @@ export async function followConsole({ path, write, goOn, pause }: FollowOptions)
   }
 }
 
-/** Line ends and tabs stay, everything else that is no printable ASCII becomes a `?`: escape sequences can do anything to a
- * terminal. Carriage returns before line ends go. */
+/** Line ends and tabs stay, everything else that is no printable ASCII becomes a `?`: escape sequences can do
+ * anything to a terminal. Carriage returns before line ends go. */
 function harmless(bytes: Buffer): string {
   return bytes
     .toString('latin1')

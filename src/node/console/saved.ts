@@ -1,4 +1,5 @@
-// Consoles of failed jobs, kept after their guests are gone: STATE/consoles/JOBID.log, the newest few of them.
+// Consoles of failed jobs, kept after their guests are gone: STATE/consoles/JOBID.log, the newest few of
+// them.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeDirectory, removeFile, writeFileAtomic } from '../../util/files/files.ts';
@@ -16,7 +17,8 @@ export function keptConsolePath(state: string, jobId: string): string {
   return join(consoleDirectory(state), `${jobId}.log`);
 }
 
-/** Keeps the end of a console, and of all kept ones only the newest `limit`. No error if there is no console. */
+/** Keeps the end of a console, and of all kept ones only the newest `limit`. No error if there is no
+ * console. */
 export function keepConsole(state: string, jobId: string, console: string, limit: number): void {
   if (limit === 0) return;
   const text = readConsoleEnd(console, KEPT_BYTES);

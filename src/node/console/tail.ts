@@ -43,7 +43,8 @@ export function guestServiceFailure(path: string): string | undefined {
     .find((failure) => failure !== undefined);
 }
 
-/** What a kernel says last, and what it means for a job. A domain that restarts is destroyed, so a reboot ends it too. */
+/** What a kernel says last, and what it means for a job. A domain that restarts is destroyed, so a reboot
+ * ends it too. */
 const LAST_WORDS: readonly (readonly [RegExp, string])[] = [
   [/reboot: Restarting system|Restarting system\./, 'the guest rebooted'],
   [/reboot: Power down|reboot: System halted|Power down\./, 'the guest was shut down from inside'],

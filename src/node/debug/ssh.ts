@@ -1,5 +1,5 @@
-// `vmbatch ssh`: an OpenSSH client set up for one guest, with the job's key and the pinned host key and nothing of the
-// admin's own.
+// `vmbatch ssh`: an OpenSSH client set up for one guest, with the job's key and the pinned host key and
+// nothing of the admin's own.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSession, type Session, sessionPaths } from '../../guest/session/session-file.ts';

@@ -1,5 +1,5 @@
-// What is to be done about a node that is offline, each time somebody looks after it: what a killed process did not come to, what
-// TORQUE did not let us do, and the self-test that brings the node back.
+// What is to be done about a node that is offline, each time somebody looks after it: what a killed process
+// did not come to, what TORQUE did not let us do, and the self-test that brings the node back.
 import type { NodeConfig } from '../../node-file/config.ts';
 import { toVmbatchError } from '../../util/errors.ts';
 import type { Log } from '../../util/log.ts';

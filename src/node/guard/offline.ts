@@ -30,8 +30,8 @@ const NOTE_LENGTH = 200;
 /** A prologue may be waiting for it. */
 const PBSNODES_MS = 10_000;
 
-/** Writes down that the node is to be offline, tells TORQUE, and writes down what it said: who is killed in between, or was not let,
- * is followed by the reaper.
+/** Writes down that the node is to be offline, tells TORQUE, and writes down what it said: who is killed in
+ * between, or was not let, is followed by the reaper.
  * @returns the mark */
 export async function takeOffline(
   options: OfflineOptions,

@@ -1,4 +1,5 @@
-// What the guard of a node remembers: faults in a row, and whether the node was taken out of service. STATE/guard.json.
+// What the guard of a node remembers: faults in a row, and whether the node was taken out of service.
+// STATE/guard.json.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -28,8 +29,8 @@ const GUARD = z.object({
       since: z.number(),
       reason: z.string(),
       by: z.enum(['guard', 'admin']),
-      /** `setting`: TORQUE is about to be told; `set`: it was; `refused`: it did not let us; `clearing`: it is about to be told
-       * that the node is back. */
+      /** `setting`: TORQUE is about to be told; `set`: it was; `refused`: it did not let us; `clearing`: it
+       * is about to be told that the node is back. */
       mark: z.enum(['setting', 'set', 'refused', 'clearing']),
       /** Why TORQUE did not let us. */
       problem: z.string().optional(),

@@ -22,8 +22,9 @@ export function addFault(faults: readonly NodeFault[], fault: NodeFault): NodeFa
   return [...faults.filter(({ jobId }) => jobId !== fault.jobId), fault].slice(-MOST);
 }
 
-/** How many causes faults in a row may have at least, other than the node: each job is one; and all faults that may be those of
- * an image together, if the node has other images (with one image there is no telling, and the node fails every job). */
+/** How many causes faults in a row may have at least, other than the node: each job is one; and all faults
+ * that may be those of an image together, if the node has other images (with one image there is no telling,
+ * and the node fails every job). */
 export function causes(faults: readonly NodeFault[], images: number): number {
   const distinct = new Set(
     faults.map(({ jobId, image, code }) =>

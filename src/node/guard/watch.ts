@@ -26,10 +26,12 @@ export interface FaultOfJob {
   error: { code: string; message: string };
 }
 
-/** What went well: a guest started, a job ran in its guest, or (where the starter waits for the guest) both. */
+/** What went well: a guest started, a job ran in its guest, or (where the starter waits for the guest)
+ * both. */
 type Success = 'start' | 'run' | 'both';
 
-/** What was before says nothing any more, as far as it is of the same kind. Never fails: it must not change how the hook ends. */
+/** What was before says nothing any more, as far as it is of the same kind. Never fails: it must not change
+ * how the hook ends. */
 export function noteSuccess(
   { state, log }: Pick<GuardOptions, 'state' | 'log'>,
   of: Success = 'both',

@@ -1,4 +1,5 @@
-// Putting the hook shims where the mom looks for them, with this installation's paths filled in, and taking them away again.
+// Putting the hook shims where the mom looks for them, with this installation's paths filled in, and taking
+// them away again.
 import { chownSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { NodeConfig } from '../../node-file/read.ts';
@@ -66,7 +67,8 @@ export function installHooks(options: HookInstallation): string[] {
 
 /** Takes our hooks away again; those of somebody else's stay.
  * @returns the files removed
- * @throws VmbatchError `node` (`jobs-left`): without its epilogue a guest that is there would stay for ever */
+ * @throws VmbatchError `node` (`jobs-left`): without its epilogue a guest that is there would stay for
+ * ever */
 export function uninstallHooks(place: { momDirectory: string; jobStarter: string | undefined }): string[] {
   const { momDirectory } = place;
   const states = SHIM_NAMES.filter((name) => name !== 'job-starter').flatMap(

@@ -1,5 +1,6 @@
-// Whether the mom starts jobs through our job starter, and whether that could do its work. Without it a job runs on the node itself,
-// and nothing of TORQUE's says so: the prologue looks before it makes a guest, `check node` before a job comes.
+// Whether the mom starts jobs through our job starter, and whether that could do its work. Without it a job
+// runs on the node itself, and nothing of TORQUE's says so: the prologue looks before it makes a guest,
+// `check node` before a job comes.
 import { accessSync, constants, readFileSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isOn, MAX_MOM_LINE, type MomConfig, settingsNamed } from '../../batch/torque/mom/mom-config.ts';
@@ -132,8 +133,9 @@ function needsOf(of: { path: string; node: string; vmbatch: string; state: strin
   ];
 }
 
-/** The first thing that keeps the account from what the job starter needs; undefined: nothing. By the bits of the files, which
- * costs nothing; where they say no, an access list may still say yes, so a program tries it as the account. */
+/** The first thing that keeps the account from what the job starter needs; undefined: nothing. By the bits of
+ * the files, which costs nothing; where they say no, an access list may still say yes, so a program tries it
+ * as the account. */
 export async function refusedTo(
   account: Pick<Account, 'name' | 'uid' | 'gid' | 'groups'>,
   { needs }: StarterView,

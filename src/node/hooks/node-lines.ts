@@ -1,4 +1,5 @@
-// The node file that TORQUE's mom makes for a job: a line for each of its slots, with the node that the slot is on.
+// The node file that TORQUE's mom makes for a job: a line for each of its slots, with the node that the slot
+// is on.
 import { nodeParts, nodeRequest } from '../../batch/torque/node-request.ts';
 import { VmbatchError } from '../../util/errors.ts';
 import { readForeignFile } from '../../util/files/files.ts';
@@ -16,8 +17,8 @@ export interface NodeLinesOptions {
 }
 
 /** @returns the text of the file; undefined where there is none, which is logged
- * @throws VmbatchError `node` if there is none and the job asks for several nodes: each would start a guest as if it were
- * alone */
+ * @throws VmbatchError `node` if there is none and the job asks for several nodes: each would start a guest
+ * as if it were alone */
 export function readNodeLines({ path, resources, log }: NodeLinesOptions): string | undefined {
   const file =
     path === undefined ? undefined : readForeignFile(path, { maxBytes: MAX_BYTES, ownerUid: 0 }, 'node');

@@ -1,7 +1,8 @@
-// The other nodes of a job on several. TORQUE runs their prologue.parallel before the first node's prologue, which alone knows what
-// the job asks for; so prologue.parallel only starts a process in the background, which waits for the first node's call
-// and then makes the guest. TORQUE may also drop such a job without an epilogue.parallel: a shell watches whether the
-// place where the nodes meet is still there, and ends the guest when it is gone.
+// The other nodes of a job on several. TORQUE runs their prologue.parallel before the first node's prologue,
+// which alone knows what the job asks for; so prologue.parallel only starts a process in the background,
+// which waits for the first node's call and then makes the guest. TORQUE may also drop such a job without an
+// epilogue.parallel: a shell watches whether the place where the nodes meet is still there, and ends the
+// guest when it is gone.
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { answerCall, UNCALLED } from '../../guest/peer-answers.ts';
@@ -20,8 +21,8 @@ import { jobPaths, WATCHER } from '../record.ts';
 /** How long the first node may take to begin its prologue: TORQUE waits for all other nodes before. */
 const CALL_MS = 300_000;
 
-/** Makes the place on the share where the nodes meet, without what an earlier start of the job left there: the first node comes after
- * all others have been here. */
+/** Makes the place on the share where the nodes meet, without what an earlier start of the job left there:
+ * the first node comes after all others have been here. */
 export async function prepareMeeting(options: Pick<PrologueOptions, 'config' | 'hook'>): Promise<void> {
   const { config, hook } = options;
   const account = await findAccount(hook.user);
@@ -89,6 +90,7 @@ export async function startPeer(
   }
 }
 
-/** A shell that sleeps costs a hundredth of a Node that does. Looks for the place on the share, and for the job's record here. */
+/** A shell that sleeps costs a hundredth of a Node that does. Looks for the place on the share, and for the
+ * job's record here. */
 const WATCH =
   'share=$1 job=$2; shift 2; while [ -d "$share" ]; do sleep 5; [ -d "$job" ] || exit 0; done; exec "$@"';

@@ -166,8 +166,9 @@ function markEnded(paths: JobPaths): boolean {
   }
 }
 
-/** The prologue of a job by its command line: the shim (`sh …/prologue JOBID …`) or what it becomes (`node
- * vmbatch prologue [--option VALUE] … JOBID …`). Root's only: a job may name itself and its processes as it likes. */
+/** The prologue of a job by its command line: the shim (`sh …/prologue JOBID …`) or what it becomes
+ * (`node vmbatch prologue [--option VALUE] … JOBID …`). Root's only: a job may name itself and its processes
+ * as it likes. */
 function findPrologue(jobId: string): GuestProcess | undefined {
   return findProcess((words, uid) => {
     const shim = words[1]?.split('/').at(-1) === 'prologue' && words[2] === jobId;

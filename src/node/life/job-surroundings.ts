@@ -1,5 +1,5 @@
-// What the mom gave the job besides its script: its environment and its limits. They are read from the shim's process,
-// which keeps them away from our own.
+// What the mom gave the job besides its script: its environment and its limits. They are read from the shim's
+// process, which keeps them away from our own.
 import { readFileSync } from 'node:fs';
 import { type Limit, parseLimits } from '../../guest/session/limits.ts';
 
@@ -13,7 +13,8 @@ export function jobEnvironment(environment: Readonly<Record<string, string>>): R
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !NOT_THE_JOBS.has(name)));
 }
 
-/** The environment that a process was started with, byte for byte: Node's own view of it replaces what is not UTF-8.
+/** The environment that a process was started with, byte for byte: Node's own view of it replaces what is not
+ * UTF-8.
  * @param pid of a process of the same user */
 export function readEnvironment(pid: number): Record<string, string> {
   const entries = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').filter(Boolean);

@@ -1,5 +1,5 @@
-// Guests of failed jobs that are kept for a while, so that somebody can look into them. The record says until when; a process
-// that sleeps until then, or whoever comes by later, removes them as an epilogue would have.
+// Guests of failed jobs that are kept for a while, so that somebody can look into them. The record says until
+// when; a process that sleeps until then, or whoever comes by later, removes them as an epilogue would have.
 import type { Hypervisor } from '../../hypervisor/port.ts';
 import type { Log } from '../../util/log.ts';
 import { startInBackground } from '../background.ts';
@@ -8,7 +8,8 @@ import { mustBeOwn } from '../owner/state-owner.ts';
 import { findRecord, type JobRecord, jobIds, jobPaths, KEEPER } from '../record.ts';
 import { type UndoFailure, undo } from './undo.ts';
 
-/** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into that. */
+/** How TORQUE says that a user ended his own job: 256 and SIGTERM or SIGKILL. Nobody needs to look into
+ * that. */
 const DELETED: readonly number[] = [271, 265];
 
 /** Whether a job's end is one that somebody may want to look into. */
@@ -24,7 +25,8 @@ export interface KeeperProgram {
   vmbatch: string;
 }
 
-/** Starts the process that releases the guest when its time is over. It outlives us and holds nothing of ours. */
+/** Starts the process that releases the guest when its time is over. It outlives us and holds nothing of
+ * ours. */
 export async function startKeeper(
   state: string,
   jobId: string,
@@ -36,7 +38,8 @@ export async function startKeeper(
   await startInBackground('/bin/sh', ['-c', SLEEP, KEEPER, ...words]);
 }
 
-/** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are left alone. */
+/** Jobs whose guests are kept on this node, with the time (ms since 1970) until which. Broken records are
+ * left alone. */
 export function keptJobs(state: string): { jobId: string; until: number; record: JobRecord }[] {
   return jobIds(state).flatMap((jobId) => {
     const record = findRecord(state, jobId);

@@ -54,7 +54,8 @@ export async function runJob(options: RunJobOptions): Promise<number> {
   let notes: string | undefined;
   const leave = (outcome: Omit<Outcome, 'version'>) =>
     leaveOutcome(paths.outcome, { ...outcome, ...(notes === undefined ? {} : { notes }) });
-  // Nothing is known yet but that somebody came to run the job. The shim finds it unchanged if this process dies.
+  // Nothing is known yet but that somebody came to run the job. The shim finds it unchanged if this process
+  // dies.
   leave({});
   try {
     const known = readSession(paths, options.jobId);

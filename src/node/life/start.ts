@@ -57,8 +57,8 @@ export interface PrologueOptions {
   mom?: MomConfig | undefined;
   /** Seconds that the job may run; undefined: not known. */
   wallSeconds?: number | undefined;
-  /** Looks whether the mom would start the job through our job starter, and whether that could work as the job's user; undefined:
-   * no mom has asked for this guest.
+  /** Looks whether the mom would start the job through our job starter, and whether that could work as the
+   * job's user; undefined: no mom has asked for this guest.
    * @throws VmbatchError `node` */
   checkStarter?: ((account: Account) => Promise<void>) | undefined;
   /** Looks up what the node can do. */

@@ -12,10 +12,11 @@ const MEANINGS: ReadonlyMap<number, string> = new Map([
   [254, 'the mom could not execute the job starter'],
 ]);
 
-/** The outcome of a job whose starter left none, although its guest was there for it; undefined: there is an outcome, or something
- * else explains that there is none. A job that was killed (256 and more) may have been so before the starter came to write, and
- * negative statuses are the mom's own.
- * @param reason what is wrong with the mom's configuration or the starter just now, if anything can be seen */
+/** The outcome of a job whose starter left none, although its guest was there for it; undefined: there is an
+ * outcome, or something else explains that there is none. A job that was killed (256 and more) may have been
+ * so before the starter came to write, and negative statuses are the mom's own.
+ * @param reason what is wrong with the mom's configuration or the starter just now, if anything can be
+ * seen */
 export function unusedSession(
   { jobId, steps, peers }: JobRecord,
   { exitStatus, session }: EpilogueArguments,

@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
-/** What tells one machine from others. Nothing of it is enough by itself: clones share a machine-id, a diskless node gets a new one
- * at each start, and names change. */
+/** What tells one machine from others. Nothing of it is enough by itself: clones share a machine-id, a
+ * diskless node gets a new one at each start, and names change. */
 export interface Machine {
   /** The host name; undefined: it has none of its own yet. */
   name?: string | undefined;
@@ -71,8 +71,8 @@ function networkCards(root: string, read: (path: string) => string): string[] {
 
 /** Whether `known` is a description of the machine `here`. In doubt it is another one.
  *
- * The same name and the same machine-id are the same machine. If one of them differs, the hardware decides, and only after another
- * start: a machine that runs changes neither. */
+ * The same name and the same machine-id are the same machine. If one of them differs, the hardware decides,
+ * and only after another start: a machine that runs changes neither. */
 export function compareMachines(known: Machine, here: Machine): Comparison {
   const names = compareNames(known.name, here.name);
   const ids = compareIds(known.id, here.id);
@@ -102,7 +102,8 @@ function compareIds(known: string | undefined, here: string | undefined): Match 
   return known === here ? 'same' : 'different';
 }
 
-/** Cards are replaced, and UUIDs are not for everybody to see: one mark of a kind in common is enough, unless another kind differs. */
+/** Cards are replaced, and UUIDs are not for everybody to see: one mark of a kind in common is enough, unless
+ * another kind differs. */
 function compareHardware(known: readonly string[], here: readonly string[]): Match {
   const kinds = ['uuid ', 'card '].map((kind): Match => {
     const [before, now] = [known, here].map((marks) => marks.filter((mark) => mark.startsWith(kind)));

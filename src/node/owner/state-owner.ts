@@ -1,5 +1,6 @@
-// Whose the state directory is: that of the machine that first used it. On a shared disk a second node would take the jobs of the
-// first for dead, since none of their processes are its own, and remove them while they run.
+// Whose the state directory is: that of the machine that first used it. On a shared disk a second node would
+// take the jobs of the first for dead, since none of their processes are its own, and remove them while they
+// run.
 import { linkSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';

@@ -17,7 +17,8 @@ export interface NodeFacts {
   numaNodes: number[] | undefined;
 }
 
-/** @throws VmbatchError `node` (`capability-missing`) for what the node file asks of libvirt and libvirt does not have here. */
+/** @throws VmbatchError `node` (`capability-missing`) for what the node file asks of libvirt and libvirt does
+ * not have here. */
 export async function lookUpFacts(config: NodeConfig, jobId: string, run: Run): Promise<NodeFacts> {
   const { hypervisor, network } = config;
   const type = chooseDomainType(hypervisor.type, hypervisor.uri);

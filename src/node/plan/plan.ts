@@ -1,5 +1,5 @@
-// What a job gets on this node, all of it: the network, the context of the guest, its domain. Pure: the prologue acts on it,
-// `vmbatch context build` and `vmbatch domain show` print it.
+// What a job gets on this node, all of it: the network, the context of the guest, its domain. Pure: the
+// prologue acts on it, `vmbatch context build` and `vmbatch domain show` print it.
 
 import type { ContextSite } from '../../context/disk-files.ts';
 import { guestAccount } from '../../context/guest-account.ts';
@@ -49,14 +49,14 @@ export interface GuestPlan {
 /** Where a guest has the disk with CernVM-FS's cache. */
 const CACHE_PATH = '/var/lib/cvmfs';
 
-/** CernVM-FS's own limit, in its unit. Its makers advise to leave room for what it has deleted and somebody still reads, and a file
- * system takes some for itself. */
+/** CernVM-FS's own limit, in its unit. Its makers advise to leave room for what it has deleted and somebody
+ * still reads, and a file system takes some for itself. */
 function cacheQuota(bytes: number): number {
   return Math.floor((bytes * 0.7) / 1024 ** 2);
 }
 
-/** @throws VmbatchError `node`: `image-hypervisor` for an image that is not for the type that this node has, `domain-impossible` for a
- * filter that would do nothing */
+/** @throws VmbatchError `node`: `image-hypervisor` for an image that is not for the type that this node has,
+ * `domain-impossible` for a filter that would do nothing */
 export function planGuest(plan: PlanRequest): GuestPlan {
   const { config, jobId, request, files, facts } = plan;
   const { hypervisors } = request.image;

@@ -8,7 +8,8 @@ import { bootOfMachine, type JobRecord, jobPaths, WATCHER } from '../record.ts';
 
 export type Life = { is: 'alive' | 'dead' | 'unknown'; why: string };
 
-/** What the batch server says of a job: `running` here or elsewhere; `gone`: it is over, unknown or waits; undefined: no answer. */
+/** What the batch server says of a job: `running` here or elsewhere; `gone`: it is over, unknown or waits;
+ * undefined: no answer. */
 export type AskServer = (jobId: string) => Promise<'running' | 'gone' | undefined>;
 
 const HOOKS: readonly string[] = ['prologue', 'epilogue', 'prologue.parallel', 'epilogue.parallel'];
@@ -72,8 +73,8 @@ function plainId(jobId: string): string {
   return jobId.replace(/\.node[0-9]+$/, '');
 }
 
-/** A hook of the job as root, as the shim or what it becomes; the shell that watches over another node's guest; or the starter, which
- * has the job's id in its environment.
+/** A hook of the job as root, as the shim or what it becomes; the shell that watches over another node's
+ * guest; or the starter, which has the job's id in its environment.
  * @param owner uid of the job's user, if it is known: others may call their processes what they like */
 function worksOn(
   { pid, uid, words }: ProcessEntry,

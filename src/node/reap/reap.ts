@@ -1,5 +1,5 @@
-// The reaper: finds what has no living job, and removes it. What it removes it has claimed, so that a job which starts or
-// ends meanwhile is not touched.
+// The reaper: finds what has no living job, and removes it. What it removes it has claimed, so that a job
+// which starts or ends meanwhile is not touched.
 import { dropIdleCacheDisks } from '../../guest/disk/cache.ts';
 import { eachProcess, type ProcessEntry } from '../../hypervisor/guest-process.ts';
 import type { Hypervisor } from '../../hypervisor/port.ts';
@@ -22,7 +22,8 @@ export interface ReapOptions {
   /** For the connection that a record names; without a name, for the node file's. */
   openHypervisor: (uri?: string) => Hypervisor;
   askServer: AskServer;
-  /** The directory of ready files, and a look at the share that cannot hang; undefined: there is none, or it hangs. */
+  /** The directory of ready files, and a look at the share that cannot hang; undefined: there is none, or it
+   * hangs. */
   share?: { directory: string; exists: (path: string) => Promise<boolean> } | undefined;
   /** Looks only. */
   dryRun: boolean;
@@ -40,7 +41,8 @@ export interface ReapFinding {
   /** Why nobody needs it (any more), or why it is left alone. */
   why: string;
   things: string[];
-  /** `would-remove`: in a dry run; `busy`: somebody else is at it; `unknown`: nobody could say whether its job lives. */
+  /** `would-remove`: in a dry run; `busy`: somebody else is at it; `unknown`: nobody could say whether its
+   * job lives. */
   done: 'removed' | 'would-remove' | 'failed' | 'busy' | 'unknown';
   /** What could not be removed. */
   errors: string[];
@@ -55,7 +57,8 @@ export interface ReapReport {
   problems: string[];
 }
 
-/** @throws VmbatchError `node` (`state-of-another-node`): the jobs in the state directory are not for us to judge */
+/** @throws VmbatchError `node` (`state-of-another-node`): the jobs in the state directory are not for us to
+ * judge */
 export async function reap(options: ReapOptions): Promise<ReapReport> {
   const { state } = options;
   mustBeOwn(state);

@@ -13,12 +13,12 @@ const TEMPORARY = /(?:\.(\d+)\.tmp|^\.new-(\d+)-[0-9a-f]+)$/;
 /** A process id may have come to mean another process. */
 const OLD_MS = 24 * 60 * 60_000;
 
-/** Locks without content: one that was made since the machine was started has its content. On a share, another node may just
- * have been started, but its clock is near ours. */
+/** Locks without content: one that was made since the machine was started has its content. On a share,
+ * another node may just have been started, but its clock is near ours. */
 const BROKEN_MS = 60 * 60_000;
 
-/** Paths of the node's own temporary files whose processes have ended, and of locks that a power cut has emptied. Folders of jobs go
- * as a whole. */
+/** Paths of the node's own temporary files whose processes have ended, and of locks that a power cut has
+ * emptied. Folders of jobs go as a whole. */
 export function deadTemporaries(state: string, leaseDirectories: readonly string[]): string[] {
   const names = ['starts', 'consoles', 'repeats'];
   const directories = [state, leaseDirectory(state), ...names.map((name) => join(state, name))];
@@ -38,7 +38,8 @@ export function deadTemporaries(state: string, leaseDirectories: readonly string
 /** `JOBID.NONCE`, and the same again at its end while a guest writes it. */
 const READY_FILE = /^[0-9][A-Za-z0-9.-]*\.([0-9a-f]{24})(\.\1)?$/;
 
-/** Ready files that nobody can be waiting for any more, with their owners: those of jobs whose record was lost.
+/** Ready files that nobody can be waiting for any more, with their owners: those of jobs whose record was
+ * lost.
  * @param now milliseconds since 1970 */
 export function oldReadyFiles(
   state: string,
@@ -62,8 +63,9 @@ export function oldReadyFiles(
   return old.filter(({ path }) => !recorded.includes(path));
 }
 
-/** When a file came to be as it is. Anybody can set the time of its content, and NFS keeps a number of its own there for as long as a
- * file is being made exclusively; the time of its last change is the file system's alone. */
+/** When a file came to be as it is. Anybody can set the time of its content, and NFS keeps a number of its
+ * own there for as long as a file is being made exclusively; the time of its last change is the file system's
+ * alone. */
 function changedAt({ ctimeMs }: Stats): number {
   return ctimeMs;
 }

@@ -1,5 +1,5 @@
-// A log that counts. A job that TORQUE starts twice a second and that fails each time the same way must not fill
-// the disk, and must not push out what else the log has to tell.
+// A log that counts. A job that TORQUE starts twice a second and that fails each time the same way must not
+// fill the disk, and must not push out what else the log has to tell.
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { namesIn, removeFile } from '../../util/files/files.ts';
@@ -27,9 +27,9 @@ interface Options {
   now?: () => number;
 }
 
-/** A run that says nothing new leaves one line, with a count, the 2nd, 4th, 8th … time and at least once an hour.
- * A run that says anything new is written whole. Before a job has failed, and where the counts cannot be kept,
- * every line is written at once. */
+/** A run that says nothing new leaves one line, with a count, the 2nd, 4th, 8th … time and at least once an
+ * hour. A run that says anything new is written whole. Before a job has failed, and where the counts cannot
+ * be kept, every line is written at once. */
 export function countedLog(sink: LogSink, { job, unit, directory, now = Date.now }: Options): CountedLog {
   const file = directory === undefined ? undefined : memoryFile(directory, job);
   const known = byKey(file === undefined ? [] : readMemory(file).said);

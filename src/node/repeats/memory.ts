@@ -1,5 +1,5 @@
-// What the log has said of a job already: STATE/repeats/job-JOBID.json. Each hook is a process of its own, so this
-// is kept on disk.
+// What the log has said of a job already: STATE/repeats/job-JOBID.json. Each hook is a process of its own, so
+// this is kept on disk.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -33,8 +33,8 @@ export type Said = z.infer<typeof SAID>;
 
 const MEMORY = z.object({ version: z.literal(1), job: z.string(), said: z.array(SAID) });
 
-/** A job that has not failed for so long begins anew. TORQUE's scheduler comes by every ten minutes by default.
- * Milliseconds. */
+/** A job that has not failed for so long begins anew. TORQUE's scheduler comes by every ten minutes by
+ * default. Milliseconds. */
 export const QUIET_MS = 15 * 60_000;
 
 /** What a job says in turn is less; what is more is written. */
@@ -45,8 +45,8 @@ const MAX_BYTES = 256 * 1024;
 const MANY_FILES = 256;
 const MOST_FILES = 2_048;
 
-/** Two lines with the same key say the same: amounts, times and random names in them may differ. Undefined: too long
- * to be known. */
+/** Two lines with the same key say the same: amounts, times and random names in them may differ. Undefined:
+ * too long to be known. */
 export function keyOf({ level, message }: Pick<LogLine, 'level' | 'message'>): string | undefined {
   if (message.length > MOST_CHARACTERS) return undefined;
   const same = message

@@ -15,7 +15,8 @@ export interface Account {
 }
 
 /** Looks an account up: in the local files first, which costs nothing, then through the name service.
- * @throws VmbatchError `site` (`account-unknown`) if there is none: whose job it is decides that, and another node may know it. */
+ * @throws VmbatchError `site` (`account-unknown`) if there is none: whose job it is decides that, and another
+ * node may know it. */
 export async function findAccount(name: string): Promise<Account> {
   const local = lineOf(readFileSync('/etc/passwd', 'utf8'), name);
   const passwd = local ?? lineOf(await getent('passwd', name), name);

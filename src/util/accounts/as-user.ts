@@ -1,6 +1,7 @@
-// Doing file work in a user's directory as that user, so that no link of theirs makes root read or write elsewhere, and a share on
-// which root is nobody lets us in. Node cannot be relied upon to change its own ids (some builds refuse: io_uring would go on with
-// the old ones), so a helper process has the user's from its start on. A share that hangs then hangs the helper alone.
+// Doing file work in a user's directory as that user, so that no link of theirs makes root read or write
+// elsewhere, and a share on which root is nobody lets us in. Node cannot be relied upon to change its own ids
+// (some builds refuse: io_uring would go on with the old ones), so a helper process has the user's from its
+// start on. A share that hangs then hangs the helper alone.
 
 import { errnoOf, type Fault, VmbatchError } from '../errors.ts';
 import { removeFile } from '../files/files.ts';
@@ -16,9 +17,10 @@ const DEADLINE_MS = 15_000;
 /** The files of one account. */
 export interface UserFiles {
   /** Carries out operations as the account, in order; where one hangs, some before it twice.
-   * @returns their results. If there are fewer results than operations, the first one without a result hangs, and those after it
-   * were not tried.
-   * @throws VmbatchError `as-user-denied`, `as-user-ended` if there is no helper, or it was ended: some operations may have been carried out */
+   * @returns their results. If there are fewer results than operations, the first one without a result hangs,
+   * and those after it were not tried.
+   * @throws VmbatchError `as-user-denied`, `as-user-ended` if there is no helper, or it was ended: some
+   * operations may have been carried out */
   perform(operations: readonly FileOperation[]): Promise<FileResult[]>;
   /** Ends the helper if it has nothing to do; the next operation starts another. */
   rest(): void;
@@ -74,7 +76,8 @@ export function openUserFiles(account: Account, options: UserFilesOptions = {}):
       const { said, reason } = helper;
       letGo();
       if (end === 'hung') return operations.length > 1 ? oneByOne(operations, results) : results;
-      // Somebody may have ended it while it waited; and a first start may teach us what this system's setpriv takes.
+      // Somebody may have ended it while it waited; and a first start may teach us what this system's setpriv
+      // takes.
       if (results.length === 0 && (!isNew || learnFrom(said, account))) continue;
       throw new VmbatchError({
         fault,
@@ -133,8 +136,8 @@ export async function performAs(
   }
 }
 
-/** Removes a user's file from a folder that is the site's: who removes a name follows no link of the user's, so root may try it
- * first; where root is nobody, it is done as the user.
+/** Removes a user's file from a folder that is the site's: who removes a name follows no link of the user's,
+ * so root may try it first; where root is nobody, it is done as the user.
  * @throws VmbatchError as `performAs`; a system error */
 export async function removeUsersFile(path: string, account: Account, deadlineMs?: number): Promise<void> {
   try {

@@ -131,7 +131,8 @@ export function namesIn(directory: string): string[] {
   }
 }
 
-/** Makes a directory with exactly this mode, whatever the umask; true if it was made, false if it was there. */
+/** Makes a directory with exactly this mode, whatever the umask; true if it was made, false if it was
+ * there. */
 export function makeDirectory(path: string, mode: number): boolean {
   try {
     mkdirSync(path, { mode: mode & 0o700 });

@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 /** More links than anybody lays one after the other. */
 const MAX_LINKS = 40;
 
-/** Who besides root can change what is found at a path: the file, a directory that leads to it, or a link on the way.
+/** Who besides root can change what is found at a path: the file, a directory that leads to it, or a link on
+ * the way.
  * @returns what is wrong, naming the place; undefined: nobody, or something on the way is not there */
 export function writableByOthers(path: string): string | undefined {
   let links = 0;

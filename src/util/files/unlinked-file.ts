@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { errnoOf, VmbatchError } from '../errors.ts';
 import { randomToken } from '../random-token.ts';
 
-/** Calls `use` with a descriptor of a file in the directory for temporary files that has no name any more. It is open for
- * reading and writing and stands at its beginning, so that a child reads `data` from it as its stdin.
+/** Calls `use` with a descriptor of a file in the directory for temporary files that has no name any more. It
+ * is open for reading and writing and stands at its beginning, so that a child reads `data` from it as its
+ * stdin.
  * @throws VmbatchError `site` `temporary-file` if it cannot be made; then `use` was not called */
 export async function withUnlinkedFile<Result>(
   data: Uint8Array,

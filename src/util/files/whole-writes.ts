@@ -1,5 +1,5 @@
-// A stream to a file that writes all of what it is given or says that it could not: Node's own standard streams take a part for
-// the whole, which is how a file ends on a full disk or at a limit.
+// A stream to a file that writes all of what it is given or says that it could not: Node's own standard
+// streams take a part for the whole, which is how a file ends on a full disk or at a limit.
 import { fstatSync, writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
 

@@ -1,5 +1,5 @@
-// Running other programs: arrays of arguments, never a shell; a failed run is a result, not an exception. The port, and
-// `run`, the way through it for all that is not in a hurry; the other is `spawnRun`.
+// Running other programs: arrays of arguments, never a shell; a failed run is a result, not an exception. The
+// port, and `run`, the way through it for all that is not in a hurry; the other is `spawnRun`.
 
 /** How a run ended. `exitCode` is undefined when the program did not start or died of a signal. */
 export interface RunResult {
@@ -18,7 +18,8 @@ export interface RunResult {
 export interface RunOptions {
   /** Text for stdin; `/dev/null` if absent. */
   input?: string | Uint8Array;
-  /** An open file for stdin instead of `input`: the program reads it itself, from where it stands. Stays open. */
+  /** An open file for stdin instead of `input`: the program reads it itself, from where it stands. Stays
+   * open. */
   stdinFd?: number;
   /** Milliseconds until SIGTERM, and 2 s later SIGKILL. Default: 60 000. */
   timeoutMs?: number;
@@ -28,11 +29,11 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   /** Bytes of output kept for each stream. Default: 64 MiB. */
   maxBytes?: number;
-  /** Nobody needs the output before the end: `spawnRun` then gives the program files for stdout and stderr, which cost Node
-   * less than pipes. What is beyond `maxBytes` is dropped, and does not end the program. */
+  /** Nobody needs the output before the end: `spawnRun` then gives the program files for stdout and stderr,
+   * which cost Node less than pipes. What is beyond `maxBytes` is dropped, and does not end the program. */
   viaFiles?: boolean;
-  /** Gets stdout as it comes (with `viaFiles`: after the end, piece by piece); the result's `stdout` is then empty, and there is
-   * no bound to it. What it gets is there only during the call. */
+  /** Gets stdout as it comes (with `viaFiles`: after the end, piece by piece); the result's `stdout` is then
+   * empty, and there is no bound to it. What it gets is there only during the call. */
   onStdout?: (chunk: Uint8Array) => void;
 }
 

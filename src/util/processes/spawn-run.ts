@@ -1,5 +1,6 @@
-// Running other programs with nothing but Node: what the commands that A-REX starts all the time use, since loading
-// execa costs them nearly as much as starting Node. The same port as `run`, and the same behaviour: one table of tests.
+// Running other programs with nothing but Node: what the commands that A-REX starts all the time use, since
+// loading execa costs them nearly as much as starting Node. The same port as `run`, and the same behaviour:
+// one table of tests.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readSync } from 'node:fs';
 import { monotonicMs } from '../clock.ts';
@@ -164,8 +165,8 @@ const ENDING_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 const running = new Set<ChildProcess>();
 
-/** A program does not outlive us if a signal ends us, and we still end by that signal. Where somebody else listens to it,
- * it is up to them. Returns what takes that back. */
+/** A program does not outlive us if a signal ends us, and we still end by that signal. Where somebody else
+ * listens to it, it is up to them. Returns what takes that back. */
 function endWithUs(child: ChildProcess): () => void {
   if (running.size === 0) for (const signal of ENDING_SIGNALS) process.on(signal, endAll);
   running.add(child);

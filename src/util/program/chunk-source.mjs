@@ -1,5 +1,5 @@
-// How a chunk becomes a function, for the build that compiles it and for the program that runs it: V8 takes the one's work only
-// for exactly the other's source.
+// How a chunk becomes a function, for the build that compiles it and for the program that runs it: V8 takes
+// the one's work only for exactly the other's source.
 
 const HEAD = '(function (exports, require, module, __filename, __dirname) {';
 

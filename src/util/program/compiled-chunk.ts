@@ -1,5 +1,5 @@
-// Loads a command that the build compiled beforehand (V8's code cache): compiling it at each start costs 5 ms, as much as a
-// quarter of Node's own start. Any other Node than the build's compiles it itself.
+// Loads a command that the build compiled beforehand (V8's code cache): compiling it at each start costs 5
+// ms, as much as a quarter of Node's own start. Any other Node than the build's compiles it itself.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Script } from 'node:vm';

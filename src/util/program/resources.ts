@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../errors.ts';
 
-// A bundle stands in dist/lib, a source file in src/util/program: one and three levels below what holds the resources.
+// A bundle stands in dist/lib, a source file in src/util/program: one and three levels below what holds the
+// resources.
 const ROOTS = [join(import.meta.dirname, '..'), join(import.meta.dirname, '..', '..', '..')];
 
 /** The absolute path of a shipped file or folder, such as `templates/domain.xml.ejs`.

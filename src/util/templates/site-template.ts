@@ -1,4 +1,5 @@
-// Templates that an admin wrote: compiled when they are used, escaped as ours are, and their mistakes told with file and line.
+// Templates that an admin wrote: compiled when they are used, escaped as ours are, and their mistakes told
+// with file and line.
 
 import { readFileSync } from 'node:fs';
 import { Script } from 'node:vm';

@@ -1,5 +1,6 @@
-// Compiles a template from its file. scripts/build.mjs puts templates compiled beforehand in this module's place: the program
-// as it is installed neither reads templates nor loads EJS, which costs a fifth of Node's own start.
+// Compiles a template from its file. scripts/build.mjs puts templates compiled beforehand in this module's
+// place: the program as it is installed neither reads templates nor loads EJS, which costs a fifth of Node's
+// own start.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ejs from 'ejs';

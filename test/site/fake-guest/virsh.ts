@@ -1,7 +1,6 @@
-// The fake virsh: answers like libvirt's for what src/hypervisor/virsh.ts asks, with processes in namespaces for
-// domains. It knows only the guests of one directory. A domain that brings a kernel is a real one: it is left to the real
-// virsh, if the site has one.
-//   fake-virsh.cjs DIRECTORY REAL-VIRSH|- [virsh's own arguments]
+// The fake virsh: answers like libvirt's for what src/hypervisor/virsh.ts asks, with processes in namespaces
+// for domains. It knows only the guests of one directory. A domain that brings a kernel is a real one: it is
+// left to the real virsh, if the site has one. fake-virsh.cjs DIRECTORY REAL-VIRSH|- [virsh's own arguments]
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,5 +1,5 @@
-// A client's connection to the stand-in's server: the proof of who is calling, requests, and TORQUE's words when
-// nobody answers.
+// A client's connection to the stand-in's server: the proof of who is calling, requests, and TORQUE's words
+// when nobody answers.
 import { mkdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -76,8 +76,9 @@ export class Connection {
     return connection;
   }
 
-  /** Node cannot ask a socket for its peer's uid. So the server names a directory that does not exist yet and the
-   * client makes it: its owner is the caller. A directory, since those cannot be hard-linked from somebody else's. */
+  /** Node cannot ask a socket for its peer's uid. So the server names a directory that does not exist yet and
+   * the client makes it: its owner is the caller. A directory, since those cannot be hard-linked from
+   * somebody else's. */
   private async proveIdentity(paths: SitePaths): Promise<void> {
     const nonce = (await this.line()) ?? '';
     if (!/^[0-9a-f]{32}$/.test(nonce)) throw new ClientExit(1, 'unexpected greeting from the server\n');

@@ -1,8 +1,8 @@
 // qsub's values that have a form of their own: the time of -a, the file lists of -W stagein= and stageout=.
 import type { StagedFile } from '../common/protocol.ts';
 
-/** `[[[[CC]YY]MM]DD]hhmm[.SS]`, in local time, as seconds since 1970. What is left out is today's; without a day, a time
- * that has passed is tomorrow's. Undefined if it is no such time. */
+/** `[[[[CC]YY]MM]DD]hhmm[.SS]`, in local time, as seconds since 1970. What is left out is today's; without a
+ * day, a time that has passed is tomorrow's. Undefined if it is no such time. */
 export function parseExecutionTime(text: string, now = new Date()): number | undefined {
   const match = /^(?:(?:(?:(\d\d)?(\d\d))?(\d\d))?(\d\d))?(\d\d)(\d\d)(?:\.(\d\d))?$/.exec(text);
   if (match === null) return undefined;

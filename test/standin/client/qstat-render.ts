@@ -32,8 +32,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
 /** As a real TORQUE 6.1 prints values. Control characters and bytes that are no UTF-8 stay as they are. */
 const xmlValue = (text: string): string => text.replaceAll(/[&<>"']/g, (sign) => ENTITIES[sign] ?? sign);
 
-/** One `<Job>`. What follows the first dot of a name is one element, with all its dots: `task_count.0`. An element for
- * such values stays open until the next name without a dot, whatever the names before their dots (`create_full_job_xml`). */
+/** One `<Job>`. What follows the first dot of a name is one element, with all its dots: `task_count.0`. An
+ * element for such values stays open until the next name without a dot, whatever the names before their dots
+ * (`create_full_job_xml`). */
 export function renderXmlObject(tag: string, idTag: string, object: StatusObject): string {
   let text = `<${tag}><${idTag}>${xmlValue(object.name)}</${idTag}>`;
   let open = '';

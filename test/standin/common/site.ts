@@ -93,7 +93,8 @@ export function makeMom(paths: MomPaths): void {
   makeDirectory(paths.logs, 0o755);
 }
 
-/** The site directory: of the environment, or the one this program was installed into (`<home>/lib/x.cjs`). */
+/** The site directory: of the environment, or the one this program was installed into
+ * (`<home>/lib/x.cjs`). */
 export function findHome(): string | undefined {
   const named = process.env['TORQUE_STANDIN_HOME'];
   if (named !== undefined && named !== '') return named;

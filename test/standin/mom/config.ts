@@ -22,8 +22,8 @@ function read(path: string): string {
   }
 }
 
-/** The last that exists and that its owner may execute: TORQUE passes over other lines as it reads them (`jobstarter` in
- * parse_config.c). */
+/** The last that exists and that its owner may execute: TORQUE passes over other lines as it reads them
+ * (`jobstarter` in parse_config.c). */
 function usableStarter(lines: readonly string[]): string | undefined {
   return lines.findLast((path) => ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o100) !== 0);
 }

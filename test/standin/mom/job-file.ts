@@ -63,7 +63,8 @@ ${lines.join('\n')}
 `;
 }
 
-/** A file that is kept stays on this node, whatever host was named (`update_path_attribute` in start_exec.c). */
+/** A file that is kept stays on this node, whatever host was named (`update_path_attribute` in
+ * start_exec.c). */
 function keptOn(node: string, { keep, outputPath, errorPath }: StartMessage, key: 'o' | 'e'): string {
   const path = key === 'o' ? outputPath : errorPath;
   return keep.includes(key) ? `${node}:${path.replace(/^[^/]*:/, '')}` : path;

@@ -15,7 +15,8 @@ export function tellUser(path: string, text: string): void {
   }
 }
 
-/** Resources used: the last sample with the final walltime, in the sample's order; without one, nothing but time. */
+/** Resources used: the last sample with the final walltime, in the sample's order; without one, nothing but
+ * time. */
 export function usedAtEnd(sampled: readonly Pair[] | undefined, seconds: number): Pair[] {
   const walltime = formatDuration(seconds);
   if (sampled !== undefined) {

@@ -42,7 +42,8 @@ function allProcesses(): ProcessState[] {
     .filter((found) => found !== undefined);
 }
 
-/** Living processes of a session. One whose leader is another process than `leaderStart` says is a stranger's. */
+/** Living processes of a session. One whose leader is another process than `leaderStart` says is a
+ * stranger's. */
 export function sessionProcesses(session: number, leaderStart?: string): ProcessState[] {
   const leader = readProcess(session);
   if (leader !== undefined && leaderStart !== undefined && leader.startTime !== leaderStart) return [];

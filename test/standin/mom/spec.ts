@@ -1,4 +1,5 @@
-// What the launcher is told about a job: hooks with their arguments and environment, the job's own, its output files.
+// What the launcher is told about a job: hooks with their arguments and environment, the job's own, its
+// output files.
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -78,8 +79,8 @@ interface Place {
   environment: Pair[];
 }
 
-/** What `setup_pelog_environment` in TORQUE's prolog.c makes of a node request for hooks: a request that begins with
- * a name has no number of nodes and no ppn, and the first ppn counts for all parts. */
+/** What `setup_pelog_environment` in TORQUE's prolog.c makes of a node request for hooks: a request that
+ * begins with a name has no number of nodes and no ppn, and the first ppn counts for all parts. */
 export function hookNumbers(nodes: string, slots: number): Pair[] {
   const leading = (text: string) => Number.parseInt(/^\s*[0-9]+/.exec(text)?.[0] ?? '0', 10);
   const [first = '', ...others] = nodes.split('+');
@@ -134,8 +135,8 @@ function prologueWords(message: StartMessage, files: JobFiles): string[] {
   return [id, user, group, name, resourceWords(resources), queue, account, files.script];
 }
 
-/** The hooks on another node of the job: as TORQUE's source has it, with the arguments of the first node's and a path of a job
- * script that is not there. */
+/** The hooks on another node of the job: as TORQUE's source has it, with the arguments of the first node's
+ * and a path of a job script that is not there. */
 export function sisterSpec(
   message: StartMessage,
   files: JobFiles,
@@ -185,7 +186,8 @@ export function startSpec(message: StartMessage, files: JobFiles, place: Place):
 /** The system's numbers of limits on address space, data, resident memory, file size and CPU time. */
 const RLIMIT = { as: 9, data: 2, rss: 5, fsize: 1, cpu: 0 };
 
-/** What TORQUE's mom_set_limits makes of what the job asks for: the smaller one of vmem and pvmem, but not less than pmem. */
+/** What TORQUE's mom_set_limits makes of what the job asks for: the smaller one of vmem and pvmem, but not
+ * less than pmem. */
 function limitSpec(message: StartMessage): Spec {
   const bytes = (name: string) => sizeInBytes(resource(message, name) ?? '');
   const memory = bytes('pmem') ?? (message.nodes === 1 ? bytes('mem') : undefined);

@@ -67,8 +67,8 @@ function serve(server: BatchServer, socket: Socket): void {
   );
 }
 
-/** The owner of the directory that the client has made: only its maker can own it, since nobody but root gives
- * directories away and directories cannot be linked. */
+/** The owner of the directory that the client has made: only its maker can own it, since nobody but root
+ * gives directories away and directories cannot be linked. */
 function proofOwner(proof: string): UnixUser | undefined {
   try {
     const found = lstatSync(proof);

@@ -21,7 +21,8 @@ const schema = z.strictObject({
       }),
     )
     .min(1),
-  /** Attributes of the server as qmgr sets them: default_queue, keep_completed, disable_automatic_requeue... */
+  /** Attributes of the server as qmgr sets them: default_queue, keep_completed,
+   * disable_automatic_requeue... */
   server: attributes.default({}),
   /** Seconds between SIGTERM and SIGKILL of qdel. */
   killDelaySeconds: z.number().nonnegative().default(2),

@@ -56,7 +56,8 @@ export function deleteJob(
   }
 }
 
-/** `qdel -p`: forgotten at once, without records. The mom keeps the job until the server finds it as a stray. */
+/** `qdel -p`: forgotten at once, without records. The mom keeps the job until the server finds it as a
+ * stray. */
 function purge(server: BatchServer, job: Job): void {
   server.log('08', 'Job', job.id, `purging job ${job.id} without checking MOM`);
   const node = job.state === 'R' ? server.nodes.get(job.placement[0]?.node ?? '') : undefined;

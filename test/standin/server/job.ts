@@ -92,7 +92,8 @@ export function compactRange(numbers: readonly number[]): string {
 }
 
 /** Attributes in TORQUE's order; times are epoch seconds, as XML shows them.
- * @param cgroups whether TORQUE was built with them: it then tells what each task of a placed job was given */
+ * @param cgroups whether TORQUE was built with them: it then tells what each task of a placed job was
+ * given */
 export function jobAttributes(job: Job, server: string, cgroups = false): Pair[] {
   const list: Pair[] = [];
   const add = (name: string, value: string | number | undefined): void => {

@@ -126,7 +126,8 @@ function obit(
   server.account('E', id, endRecord(job));
 }
 
-/** Back to Q; the next start comes after a short while, so that a broken prologue does not eat the machine. */
+/** Back to Q; the next start comes after a short while, so that a broken prologue does not eat the
+ * machine. */
 function requeue(server: BatchServer, job: Job, exitStatus?: number): void {
   // Substate 10 at once, but out of the scheduler's sight until the delay is over.
   server.change(job, {

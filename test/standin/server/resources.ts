@@ -53,8 +53,8 @@ export function parseNodeSpec(text: string): NodeRequest[] {
   });
 }
 
-/** The full list in TORQUE's order: what was asked for, the count of nodes as soon as `nodes` is known, and the
- * queue's defaults for the rest. */
+/** The full list in TORQUE's order: what was asked for, the count of nodes as soon as `nodes` is known, and
+ * the queue's defaults for the rest. */
 export function completeResources(asked: readonly Pair[], defaults: readonly Pair[]): Pair[] {
   const list = [...asked];
   const has = (name: string): boolean => list.some(([other]) => other === name);

@@ -123,7 +123,8 @@ export async function stopDaemon(home: string, name: string, signal: NodeJS.Sign
   rmSync(join(sitePaths(home).pids, name), { force: true });
 }
 
-/** Stops the daemons, then whatever hooks and jobs still run. Returns a line for each session it had to kill. */
+/** Stops the daemons, then whatever hooks and jobs still run. Returns a line for each session it had to
+ * kill. */
 export async function stopDaemons(home: string): Promise<string[]> {
   const { pids } = sitePaths(home);
   const names = existsSync(pids) ? readdirSync(pids) : [];
@@ -137,8 +138,8 @@ export async function stopDaemons(home: string): Promise<string[]> {
   return killed;
 }
 
-/** Ends all that still runs in sessions which launchers have noted (`session start kind job` a line). A session may
- * start another while it ends (the job after its prologue), so it looks until nothing is left. */
+/** Ends all that still runs in sessions which launchers have noted (`session start kind job` a line). A
+ * session may start another while it ends (the job after its prologue), so it looks until nothing is left. */
 async function killSessions(path: string): Promise<string[]> {
   const killed = new Set<string>();
   for (let round = 0; round < 20; round++) {

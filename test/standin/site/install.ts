@@ -1,4 +1,5 @@
-// Puts the stand-in's commands into a site directory: copies, since a job's user may not be able to read the checkout.
+// Puts the stand-in's commands into a site directory: copies, since a job's user may not be able to read the
+// checkout.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { makeMom, makeSite, momPaths, sitePaths } from '../common/site.ts';

@@ -1,4 +1,5 @@
-// What keeps the figures of `npm run bench` from getting worse unnoticed: counts instead of times, of the built program.
+// What keeps the figures of `npm run bench` from getting worse unnoticed: counts instead of times, of the
+// built program.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,

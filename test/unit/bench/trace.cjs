@@ -1,5 +1,6 @@
-// Loaded before the program (`node --require`): writes down which modules it loads, which programs it starts, and which
-// files it opens and how much it reads of them, as JSON into $TRACE_FILE at the end. At each SIGUSR2 it writes $TRACE_FILE.1, .2, ... and starts the count anew.
+// Loaded before the program (`node --require`): writes down which modules it loads, which programs it starts,
+// and which files it opens and how much it reads of them, as JSON into $TRACE_FILE at the end. At each
+// SIGUSR2 it writes $TRACE_FILE.1, .2, ... and starts the count anew.
 const childProcess = require('node:child_process');
 const fs = require('node:fs');
 const Module = require('node:module');

@@ -1,4 +1,5 @@
-// TORQUE's client commands for tests: programs on disk that give prepared answers and write down how they were called.
+// TORQUE's client commands for tests: programs on disk that give prepared answers and write down how they
+// were called.
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,8 @@ interface Answer {
   stderr?: string;
 }
 
-/** `qstat-Q` is what `qstat -Q -f` answers, `qstat-B` what `qstat -B -f` does, `qstat-job` what `qstat -x ID` does: by default that it is unknown. */
+/** `qstat-Q` is what `qstat -Q -f` answers, `qstat-B` what `qstat -B -f` does, `qstat-job` what `qstat -x ID`
+ * does: by default that it is unknown. */
 type Program = 'qsub' | 'qdel' | 'qstat' | 'qstat-Q' | 'qstat-B' | 'qstat-job' | 'pbsnodes' | 'gm-kick';
 
 export interface FakeTorque {

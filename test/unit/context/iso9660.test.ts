@@ -40,13 +40,14 @@ function bytes(length: number): Buffer {
   return data;
 }
 
-/** What a tree holds: path to a digest of the content, or to 'directory'. Digests, since the test runner compares
- * long buffers byte by byte. */
+/** What a tree holds: path to a digest of the content, or to 'directory'. Digests, since the test runner
+ * compares long buffers byte by byte. */
 type Tree = Map<string, string>;
 
 const digest = (data: Uint8Array) => `${data.length} ${createHash('sha256').update(data).digest('hex')}`;
 
-/** Programs that restore an image to a directory. They share no code, and each believes other fields of the format. */
+/** Programs that restore an image to a directory. They share no code, and each believes other fields of the
+ * format. */
 const READERS = {
   'xorriso by Rock Ridge': (iso: string, to: string) =>
     program('xorriso', '-read_fs', 'any', '-osirrox', 'on', '-indev', iso, '-extract', '/', to),

@@ -1,12 +1,13 @@
-// What the readers of a context disk make of it: emulations of the documented rules of CernVM's amiconfig and of µCernVM's boot
-// loader, and Debian's cloud-init itself.
+// What the readers of a context disk make of it: emulations of the documented rules of CernVM's amiconfig and
+// of µCernVM's boot loader, and Debian's cloud-init itself.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { IsoFile } from '../../../src/context/iso9660.ts';
 
-/** amiconfig: nothing before the first section; then all sections and whatever looks like an option, wherever it stands. */
+/** amiconfig: nothing before the first section; then all sections and whatever looks like an option, wherever
+ * it stands. */
 export function amiconfigSections(userData: string): Record<string, Record<string, string>> {
   const sections: Record<string, Record<string, string>> = {};
   let current: Record<string, string> | undefined;

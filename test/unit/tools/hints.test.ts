@@ -1,4 +1,5 @@
-// What a hint tells people to type works: each command in one is run, or at least understood by the program that it names.
+// What a hint tells people to type works: each command in one is run, or at least understood by the program
+// that it names.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

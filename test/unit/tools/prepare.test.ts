@@ -1,4 +1,5 @@
-// What makes a clone ready, in a clone that has next to nothing, with an npm that only writes down that it was called.
+// What makes a clone ready, in a clone that has next to nothing, with an npm that only writes down that it
+// was called.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {

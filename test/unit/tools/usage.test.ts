@@ -1,4 +1,5 @@
-// However a command is called wrongly, the exit code is one, and what is wrong stands on stderr without a stack.
+// However a command is called wrongly, the exit code is one, and what is wrong stands on stderr without a
+// stack.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

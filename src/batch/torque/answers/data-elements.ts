@@ -1,4 +1,5 @@
-// Cutting the XML of `qstat -x` and `pbsnodes -x` into its elements while it comes in, without decoding any of them.
+// Cutting the XML of `qstat -x` and `pbsnodes -x` into its elements while it comes in, without decoding any
+// of them.
 import { VmbatchError } from '../../../util/errors.ts';
 import { isBlank, skipBlanks, startsWith } from './bytes.ts';
 import { refuseDocument } from './xml.ts';
@@ -9,15 +10,16 @@ export interface DataReader {
   command: string;
   /** `Job`, `Node`. */
   tag: string;
-  /** Told where an element begins, with its opening tag, and where its closing tag ends. The bytes are only there during
-   * the call. */
+  /** Told where an element begins, with its opening tag, and where its closing tag ends. The bytes are only
+   * there during the call. */
   onElement: (bytes: Buffer, from: number, end: number) => void;
 }
 
 /** A job's element has some kilobytes; one with thousands of nodes some hundred. */
 const MAX_ELEMENT_BYTES = 16 * 1024 * 1024;
 
-/** What may stand before a document: its declaration, and the warnings of a command or of whatever is around it. */
+/** What may stand before a document: its declaration, and the warnings of a command or of whatever is around
+ * it. */
 const MAX_TEXT_BYTES = 64 * 1024;
 
 /** More than any name of an element has. */
@@ -33,9 +35,9 @@ const FIRST_ROOM = 256 * 1024;
 
 /** Takes the bytes of an answer as they come. Holds no more than one element and one chunk.
  *
- * An answer is one document or several, one after the other: TORQUE writes one for each id that it is asked for. Text without
- * markup may stand around documents. Within `<Data>`, elements of other names are passed over; text there is refused, since
- * nobody can say what is missing in its place. */
+ * An answer is one document or several, one after the other: TORQUE writes one for each id that it is asked
+ * for. Text without markup may stand around documents. Within `<Data>`, elements of other names are passed
+ * over; text there is refused, since nobody can say what is missing in its place. */
 export class DataElements {
   readonly #reader: DataReader;
   readonly #begin: Buffer;
@@ -43,7 +45,8 @@ export class DataElements {
   readonly #tail: Buffer;
   #place: 'outside' | 'inside' = 'outside';
   #documents = 0;
-  /** One piece of memory for all chunks: they come by the hundred, and new memory for each is what takes most time. */
+  /** One piece of memory for all chunks: they come by the hundred, and new memory for each is what takes most
+   * time. */
   #room: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM);
   /** What was not used up yet: a part of `#room`. */
   #rest: Buffer = this.#room.subarray(0, 0);
@@ -131,8 +134,8 @@ export class DataElements {
     this.#searched = this.#place === 'inside' ? Math.max(0, this.#rest.length - this.#end.length) : 0;
   }
 
-  /** Where the wanted element's closing tag is, or -1. Its brackets are everywhere in the text, the first letter of its name is
-   * not: a search that begins with that is several times as quick. */
+  /** Where the wanted element's closing tag is, or -1. Its brackets are everywhere in the text, the first
+   * letter of its name is not: a search that begins with that is several times as quick. */
   #indexOfEnd(from: number): number {
     const bytes = this.#rest;
     let at = bytes.indexOf(this.#tail, from + 2);

@@ -1,5 +1,5 @@
-// Single values of a <Job> or a <Node>, found by one walk over its tags: for who needs a few of them from each of thousands.
-// Whatever else is in the element may have any name and any value: it is never looked at.
+// Single values of a <Job> or a <Node>, found by one walk over its tags: for who needs a few of them from
+// each of thousands. Whatever else is in the element may have any name and any value: it is never looked at.
 import { decodeText } from './xml.ts';
 
 /** A name that somebody asked for: a value, or an element with values of its own. */
@@ -11,8 +11,8 @@ interface Field {
   walk: number;
   begin: number;
   end: number;
-  /** Jobs that follow each other often say the same: no new text is made then. Undefined unless its bytes are its
-   * characters. */
+  /** Jobs that follow each other often say the same: no new text is made then. Undefined unless its bytes are
+   * its characters. */
   last: string | undefined;
 }
 
@@ -21,8 +21,9 @@ const GREATER_THAN = 0x3e;
 const SLASH = 0x2f;
 const BUCKETS = 256;
 
-/** Learns which values are asked for, and notes where they are in each job: looking for one after the other would read
- * the job again for each. An element whose tags do not fit together is searched for each value instead. */
+/** Learns which values are asked for, and notes where they are in each job: looking for one after the other
+ * would read the job again for each. An element whose tags do not fit together is searched for each value
+ * instead. */
 export class ElementFields {
   readonly #fields = new Map<string, Field>();
   readonly #within = new Map<string, Map<string, Field>>();

@@ -90,7 +90,8 @@ function toNode(text: (name: string) => string | undefined): TorqueNode | string
   };
 }
 
-/** `1-2/67.vm,0/68.vm` or `0,3/67.vm`: the comma parts jobs and indices alike, so count what is before a slash. */
+/** `1-2/67.vm,0/68.vm` or `0,3/67.vm`: the comma parts jobs and indices alike, so count what is before a
+ * slash. */
 function countUsed(jobs: string): number {
   let used = 0;
   let pending = 0;

@@ -38,8 +38,8 @@ export interface TorqueJob {
   };
 }
 
-/** A job of `qstat -x` before anybody looked at more than its state. Only during the call that hands it over: the same
- * object then stands for the next job. */
+/** A job of `qstat -x` before anybody looked at more than its state. Only during the call that hands it over:
+ * the same object then stands for the next job. */
 export interface JobElement {
   /** Of a job that was asked for by id: as it was asked for. */
   readonly id: string;
@@ -106,7 +106,8 @@ export interface StreamOptions {
   signal?: AbortSignal;
   /** Default: all of the server. Checked with `isJobId` by the caller. */
   ids?: readonly string[];
-  /** The answer goes through a file: less work, but nothing of it is known before the end, and it needs room. */
+  /** The answer goes through a file: less work, but nothing of it is known before the end, and it needs
+   * room. */
   viaFiles?: boolean;
   /** Told of what cannot be used, in words for the admin; at the end, and once for all of a kind. */
   onProblem?: (problem: string) => void;
@@ -114,11 +115,11 @@ export interface StreamOptions {
 
 /** `qstat -x`, element by element as the answer comes in: memory for one job, whatever their number.
  *
- * Of jobs that are asked for by id, those that TORQUE does not know are returned; it said so of each of them. Anything
- * else that is missing from the answer says nothing about a job.
+ * Of jobs that are asked for by id, those that TORQUE does not know are returned; it said so of each of them.
+ * Anything else that is missing from the answer says nothing about a job.
  * @returns ids that TORQUE said it does not know
- * @throws VmbatchError `site` if the server does not answer, or not completely: what was handed over until then is
- * true, but what was not is not therefore gone; what `onElement` throws */
+ * @throws VmbatchError `site` if the server does not answer, or not completely: what was handed over until
+ * then is true, but what was not is not therefore gone; what `onElement` throws */
 export async function streamJobElements(
   torque: Torque,
   {
@@ -159,8 +160,8 @@ export async function streamJobElements(
     },
   });
   if (failure !== undefined) throw failure;
-  // A job that is forgotten while the server answers, or that was asked for, makes an exit code of a complete answer.
-  // Without an answer, that code says nothing of all the other jobs.
+  // A job that is forgotten while the server answers, or that was asked for, makes an exit code of a complete
+  // answer. Without an answer, that code says nothing of all the other jobs.
   const unknown = unknownIds(result.stderr, ids, asked);
   const complete = torqueFailure(result)?.code === 'job-unknown' && (answered || unknown.size > 0);
   if (result.exitCode !== 0 && !complete)

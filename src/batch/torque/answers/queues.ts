@@ -43,8 +43,8 @@ function refuseCut(command: string, text: string): void {
   });
 }
 
-/** @param text the output of `qstat -f` for queues or servers: long values fold with a newline and a tab, even inside
- * a word
+/** @param text the output of `qstat -f` for queues or servers: long values fold with a newline and a tab,
+ * even inside a word
  * @param title what stands before each name: `Queue: main` */
 export function parseAttributeLists(text: string, title: 'Queue' | 'Server'): QueueDescription[] {
   const lists: QueueDescription[] = [];
@@ -63,7 +63,8 @@ export function parseAttributeLists(text: string, title: 'Queue' | 'Server'): Qu
 export const isOpen = ({ attributes }: QueueDescription) =>
   attributes.get('enabled') === 'True' && attributes.get('started') === 'True';
 
-/** Local queues behind a routing queue, in the order in which TORQUE tries them; none for an execution queue. */
+/** Local queues behind a routing queue, in the order in which TORQUE tries them; none for an execution
+ * queue. */
 export function routeDestinations({ attributes }: QueueDescription): string[] {
   if (attributes.get('queue_type')?.startsWith('Route') !== true) return [];
   return listOf(attributes, 'route_destinations').map((destination) => destination.split('@')[0] ?? '');
@@ -86,8 +87,8 @@ export function listOf(attributes: Attributes, key: string): string[] {
     .filter(Boolean);
 }
 
-/** Node properties, or names of nodes, that jobs of the queue need by `resources_default.neednodes` or `.nodes`, which
- * are written like `1:ppn=2:grid`. */
+/** Node properties, or names of nodes, that jobs of the queue need by `resources_default.neednodes` or
+ * `.nodes`, which are written like `1:ppn=2:grid`. */
 export function neededProperties({ attributes }: QueueDescription): string[] {
   const request =
     attributes.get('resources_default.neednodes') ?? attributes.get('resources_default.nodes') ?? '';

@@ -6,8 +6,8 @@ const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&',
 /** What some builds of TORQUE write in place of a `<` within a value (`MXMLSetVal` in its source). */
 const SHIFT_OUT = '\x0e';
 
-/** An element's text as it was meant. A TORQUE 6.1 that was watched writes the five signs of XML as entities; by their source
- * other builds write all but `<` as they are. */
+/** An element's text as it was meant. A TORQUE 6.1 that was watched writes the five signs of XML as entities;
+ * by their source other builds write all but `<` as they are. */
 export function decodeText(text: string): string {
   const signs = text.includes(SHIFT_OUT) ? text.replaceAll(SHIFT_OUT, '<') : text;
   if (!signs.includes('&')) return signs;

@@ -26,8 +26,8 @@ const MAX_ID_LENGTH = 215;
 
 const isId = (text: string) => text.length <= MAX_ID_LENGTH && isJobId(text);
 
-/** The queue among a prologue's or an epilogue's arguments, before anything is asked of the others: the mom calls the
- * hooks for the jobs of all queues, and most are none of ours.
+/** The queue among a prologue's or an epilogue's arguments, before anything is asked of the others: the mom
+ * calls the hooks for the jobs of all queues, and most are none of ours.
  * @returns undefined if there are too few */
 export const queueOfPrologue = (argv: readonly string[]): string | undefined => argv[5];
 export const queueOfEpilogue = (argv: readonly string[]): string | undefined => argv[7];
@@ -80,8 +80,8 @@ function check(hook: string, count: number, argv: readonly string[], values: Unc
   return { jobId, user, group, jobName, resources, queue, script };
 }
 
-/** The wall-clock limit among the resources of a job (`walltime=01:30:00` or `walltime=90`), in seconds; undefined if there is
- * none. */
+/** The wall-clock limit among the resources of a job (`walltime=01:30:00` or `walltime=90`), in seconds;
+ * undefined if there is none. */
 export function wallSecondsOf(resources: string): number | undefined {
   const value = /(?:^|,)walltime=([0-9:]{1,20})(?:,|$)/.exec(resources)?.[1];
   if (value === undefined) return undefined;

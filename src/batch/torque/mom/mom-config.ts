@@ -1,4 +1,5 @@
-// The mom's configuration, as pbs_mom itself reads it: which of its lines count, and what it makes of their values.
+// The mom's configuration, as pbs_mom itself reads it: which of its lines count, and what it makes of their
+// values.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, toVmbatchError } from '../../../util/errors.ts';
@@ -75,8 +76,8 @@ export function saidPrologAlarm(config: MomConfig): number | undefined {
   return values.filter((value) => value > 0).at(-1);
 }
 
-/** Milliseconds after which the mom kills a hook, with the session it runs in: `$prologalarm`, less ten seconds when it is
- * more than ten. */
+/** Milliseconds after which the mom kills a hook, with the session it runs in: `$prologalarm`, less ten
+ * seconds when it is more than ten. */
 export function hookLimitMs(config: MomConfig): number {
   const seconds = prologAlarmOf(config);
   return (seconds > 10 ? seconds - 10 : seconds) * 1000;

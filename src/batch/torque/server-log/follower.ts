@@ -1,4 +1,5 @@
-// Following TORQUE's server logs: a file a day, which may be moved away, cut off or appear late, maybe on NFS.
+// Following TORQUE's server logs: a file a day, which may be moved away, cut off or appear late, maybe on
+// NFS.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../../../util/errors.ts';
@@ -150,7 +151,8 @@ export class ServerLogFollower {
       while (file.offset < size && total < budget) {
         const length = readSync(fd, this.#buffer, 0, Math.min(BLOCK_BYTES, size - file.offset), file.offset);
         const end = this.#buffer.subarray(0, length).lastIndexOf(0x0a) + 1;
-        // A line longer than a block is none of the server's: go over it. A part of a line waits for the rest.
+        // A line longer than a block is none of the server's: go over it. A part of a line waits for the
+        // rest.
         const used = end === 0 && length === BLOCK_BYTES ? length : end;
         if (used === 0) break;
         reading.events.push(...findLogEvents(this.#buffer.subarray(0, end)));

@@ -1,9 +1,11 @@
-// Lines of TORQUE's server log that tell what became of a job, found in bytes: nearly all other lines are never decoded.
+// Lines of TORQUE's server log that tell what became of a job, found in bytes: nearly all other lines are
+// never decoded.
 import { parseDuration, parseSize } from '../units.ts';
 
-/** What a line says. `enqueued`: a queue took the job. `started`: it was sent to a node. `deleted`: somebody's qdel was
- * taken; a job that waited is gone then, one that runs ends later, with an `ended` of its own. `ended`: the mom reported
- * the end. `dequeued`: TORQUE forgot a complete job, some time after its end or by `qdel -p`. */
+/** What a line says. `enqueued`: a queue took the job. `started`: it was sent to a node. `deleted`:
+ * somebody's qdel was taken; a job that waited is gone then, one that runs ends later, with an `ended` of its
+ * own. `ended`: the mom reported the end. `dequeued`: TORQUE forgot a complete job, some time after its end
+ * or by `qdel -p`. */
 type LogEventKind = 'enqueued' | 'started' | 'deleted' | 'ended' | 'dequeued';
 
 export interface LogEvent {
@@ -48,8 +50,8 @@ export function findLogEvents(lines: Buffer): LogEvent[] {
   return events;
 }
 
-/** `date time;type;daemon;Job;id;text`. The type is written as `16` or `0010`, and says nothing that the text does not.
- * Undefined for every other line, whatever the job's owner managed to get into it. */
+/** `date time;type;daemon;Job;id;text`. The type is written as `16` or `0010`, and says nothing that the text
+ * does not. Undefined for every other line, whatever the job's owner managed to get into it. */
 export function parseLogLine(line: string): LogEvent | undefined {
   const match = /^([^;]*);[^;]*;[^;]*;Job;([^;]+);(.*)$/s.exec(line);
   if (match === null) return undefined;

@@ -1,4 +1,5 @@
-// The steps of the guest's disks: the overlay on its image, the job's scratch disk, the cache disk that outlives it.
+// The steps of the guest's disks: the overlay on its image, the job's scratch disk, the cache disk that
+// outlives it.
 import { chmodSync } from 'node:fs';
 import { leaseCacheDisk, releaseCacheDisk } from '../../../guest/disk/cache.ts';
 import { createOverlay } from '../../../guest/disk/overlay.ts';

@@ -1,4 +1,5 @@
-// A guest that the hypervisor has stopped in the middle of its work: it neither dies nor goes on, and only the hypervisor knows why.
+// A guest that the hypervisor has stopped in the middle of its work: it neither dies nor goes on, and only
+// the hypervisor knows why.
 
 import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

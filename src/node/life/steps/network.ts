@@ -1,4 +1,5 @@
-// The step of the guest's addresses: a loopback port, a MAC address, an entry of the pool; whatever its network asks for.
+// The step of the guest's addresses: a loopback port, a MAC address, an entry of the pool; whatever its
+// network asks for.
 
 import { sendDhcpRelease } from '../../../guest/network/dhcp-release.ts';
 import { leaseMac, macAddress, releaseMac } from '../../../guest/network/mac.ts';

@@ -1,4 +1,5 @@
-// The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job starter gets then.
+// The steps around a guest's word that it is ready: the place for it, the wait for it, and what the job
+// starter gets then.
 import { statSync } from 'node:fs';
 import { hostname as nodeName } from 'node:os';
 import { loginOf } from '../../../context/guest-context.ts';
@@ -29,8 +30,8 @@ import { watchForTrouble } from './guest-trouble.ts';
 import { whileOthersFare } from './peers.ts';
 import type { PeerRole, StartingJob, Step } from './step.ts';
 
-/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no guest
- * can put it back; and last of all, since a share may hang. */
+/** The guest's word on the share. Reserved before the guest starts and removed after it is gone, so that no
+ * guest can put it back; and last of all, since a share may hang. */
 export const readyFile: Step = {
   name: 'ready-file',
   async acquire({ config, guard }) {
@@ -46,8 +47,8 @@ export const readyFile: Step = {
       record.share?.lookMs ?? record.undoMs,
     );
     try {
-      // What does not come back from here would not come back from the removal either. The guest may have been destroyed between
-      // its temporary name and the rename.
+      // What does not come back from here would not come back from the removal either. The guest may have
+      // been destroyed between its temporary name and the rename.
       for (const path of [record.readyFile, `${record.readyFile}.${record.nonce}`]) {
         if (!(await guard.exists(path))) continue;
         await removeUsersFile(path, { uid: record.uid, gid: record.gid }, record.share?.lookMs);

@@ -1,5 +1,5 @@
-// What a step of a guest's start is: something acquired, and its undo. An undo works from the record alone, may be run twice,
-// and leaves alone what is not the job's.
+// What a step of a guest's start is: something acquired, and its undo. An undo works from the record alone,
+// may be run twice, and leaves alone what is not the job's.
 
 import type { KeyPair } from '../../../context/keys.ts';
 import type { ResolvedGuestRequest } from '../../../guest/grant.ts';

@@ -1,5 +1,5 @@
-// What a guest is made of, as a table: each step with its undo. Prologue, epilogue and whoever cleans up later use the same
-// table.
+// What a guest is made of, as a table: each step with its undo. Prologue, epilogue and whoever cleans up
+// later use the same table.
 import { context } from './context.ts';
 import { cache, overlay, scratch } from './disks.ts';
 import { domain } from './domain.ts';

@@ -7,14 +7,16 @@ import type { Step } from './step.ts';
 
 export const turn: Step = {
   name: 'turn',
-  // The guests of a job on several nodes wait for each other: two such jobs could wait for each other's turns for ever.
+  // The guests of a job on several nodes wait for each other: two such jobs could wait for each other's turns
+  // for ever.
   wanted: ({ config, role }) =>
     (config.starts !== 0 || config.memoryFloorBytes > 0 || config.maxLoad !== undefined) &&
     role === undefined,
   async acquire({ config, state, record, paths, request, facts, remainingMs, signal }) {
     record.ticket = ticketName(record.jobId);
     writeRecord(paths, record);
-    // Xen's guests, and those on huge pages, do not take of what Linux calls available; the hypervisor refuses them itself.
+    // Xen's guests, and those on huge pages, do not take of what Linux calls available; the hypervisor
+    // refuses them itself.
     const isOfLinux = facts.type !== 'xen' && config.hypervisor.hugepageBytes === undefined;
     const limits = {
       memoryFloorBytes: isOfLinux ? config.memoryFloorBytes : undefined,

@@ -1,5 +1,5 @@
-// The console of para-virtualised guests on Xen as a file. libvirt writes no such file there: it gives them a terminal of the node,
-// /dev/pts/N, on which xenconsoled puts what they say.
+// The console of para-virtualised guests on Xen as a file. libvirt writes no such file there: it gives them a
+// terminal of the node, /dev/pts/N, on which xenconsoled puts what they say.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DomainDescription } from '../../../hypervisor/domain-xml.ts';
 import type { Hypervisor } from '../../../hypervisor/port.ts';
@@ -19,8 +19,8 @@ export function consoleTerminal(xml: string): string | undefined {
   return found?.[1];
 }
 
-/** Starts what copies the console into the file, until the terminal goes with its domain. A guest whose console nobody finds is a
- * guest all the same.
+/** Starts what copies the console into the file, until the terminal goes with its domain. A guest whose
+ * console nobody finds is a guest all the same.
  * @param start for tests */
 export async function keepXenConsole(
   { type, xenMode, name }: Pick<DomainDescription, 'type' | 'xenMode' | 'name'>,

@@ -1,5 +1,5 @@
-// The helper's source. A bundle has it in the place of this module (scripts/bundled-helper.mjs); run from its own source, the program
-// compiles it when it is first needed.
+// The helper's source. A bundle has it in the place of this module (scripts/bundled-helper.mjs); run from its
+// own source, the program compiles it when it is first needed.
 let compiled: Promise<string> | undefined;
 
 /** For `node -e`. */

@@ -1,5 +1,5 @@
-// The helper process: a line of JSON on stdin is an operation, a line on stdout its result. Everything in it is synchronous: it has
-// nothing else to do, and Node starts sooner without streams.
+// The helper process: a line of JSON on stdin is an operation, a line on stdout its result. Everything in it
+// is synchronous: it has nothing else to do, and Node starts sooner without streams.
 import { readSync } from 'node:fs';
 import { errnoOf } from '../../errors.ts';
 import { writeAll } from '../../files/files.ts';
@@ -10,8 +10,8 @@ const LINE_FEED = 0x0a;
 /** How long results are kept back, to be written together. Milliseconds. */
 const TOGETHER_MS = 2;
 
-/** Ends with its input. Whoever asked may be gone before the last operation: a result that nobody takes ends it as well, so
- * after a call that hung nothing more is done for somebody who was killed. */
+/** Ends with its input. Whoever asked may be gone before the last operation: a result that nobody takes ends
+ * it as well, so after a call that hung nothing more is done for somebody who was killed. */
 function serve(): void {
   // That it has started.
   writeAll(1, Buffer.from('\n'));

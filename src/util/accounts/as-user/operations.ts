@@ -1,5 +1,5 @@
-// What is done to files in a user's directory, under that user's own ids. Whatever stands there may be hostile: no link is followed
-// in the last place of a path, and nothing waits for the other end of a FIFO.
+// What is done to files in a user's directory, under that user's own ids. Whatever stands there may be
+// hostile: no link is followed in the last place of a path, and nothing waits for the other end of a FIFO.
 import {
   closeSync,
   constants,
@@ -22,7 +22,8 @@ import { removeFile, writeAll } from '../../files/files.ts';
 export type FileOperation =
   /** The content of a file. Of one that is longer: nothing, or its beginning and end. */
   | { do: 'read'; path: string; maxBytes: number; longer: 'refuse' | 'leave-out-the-middle' }
-  /** In place, without a temporary neighbour: users may not create anything beside their session directories. */
+  /** In place, without a temporary neighbour: users may not create anything beside their session
+   * directories. */
   | { do: 'overwrite'; path: string; data: string }
   /** To a file that is there, unless `unlessHas` stands in its last part already. With `createMode` a file
    * that is not there is made, with exactly that mode. */

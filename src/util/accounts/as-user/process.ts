@@ -1,5 +1,5 @@
-// The helper's process, seen from outside: started with the ids of an account, asked, ended. The account may do with a process of its
-// own what it likes, so nothing that comes from there is taken for granted.
+// The helper's process, seen from outside: started with the ids of an account, asked, ended. The account may
+// do with a process of its own what it likes, so nothing that comes from there is taken for granted.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { VmbatchError } from '../../errors.ts';
 import { helperSource } from './helper-source.ts';
@@ -11,8 +11,8 @@ export interface Account {
   gid: number;
 }
 
-/** How an exchange ended: `answered`: every operation has its result. `hung`: one has had none for too long. `ended`: the helper
- * is no more, or said what it cannot have been asked for. */
+/** How an exchange ended: `answered`: every operation has its result. `hung`: one has had none for too long.
+ * `ended`: the helper is no more, or said what it cannot have been asked for. */
 export type ExchangeEnd = 'answered' | 'hung' | 'ended';
 
 /** The longest answer: a megabyte of a file, each byte written as `\u0000`. Bytes. */
@@ -27,7 +27,8 @@ const unlisted = new Set<number>();
 /** setpriv of util-linux before 2.33 does not know the option. */
 let knowsDeathSignal = true;
 
-/** What starts a program with the account's ids, and with its groups, which the share may need; empty for our own account.
+/** What starts a program with the account's ids, and with its groups, which the share may need; empty for our
+ * own account.
  * @param how `dies`: the program is killed when we are
  * @throws VmbatchError `site` if this process may not become that user */
 export function identityArguments({ uid, gid }: Account, how: { dies: boolean }): string[] {

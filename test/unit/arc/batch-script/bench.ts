@@ -64,7 +64,8 @@ export class ScriptBench {
     rmSync(this.root, { recursive: true, force: true });
   }
 
-  /** A new session directory with a `.diag` of before and the program `dump`, which writes what it got to `seen`. */
+  /** A new session directory with a `.diag` of before and the program `dump`, which writes what it got to
+   * `seen`. */
   reset(): void {
     rmSync(join(this.root, 'session'), { recursive: true, force: true });
     mkdirSync(this.session, { recursive: true });

@@ -61,7 +61,8 @@ interface Asked {
   configurationFile?: string;
 }
 
-/** A job that asks for these runtime environments (a name, or a name and its options), after their stage 0. */
+/** A job that asks for these runtime environments (a name, or a name and its options), after their stage
+ * 0. */
 async function stageZero({
   runtimes = [],
   more = '',

@@ -1,4 +1,5 @@
-// `vmbatch check ce`: a good set-up passes, and a server or a file that is not there hides only what comes from it.
+// `vmbatch check ce`: a good set-up passes, and a server or a file that is not there hides only what comes
+// from it.
 import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
-// A CE in a directory: arc.conf, ARC's folders, TORQUE's commands as small programs, A-REX's directories. All is as it
-// should be; a test breaks one thing.
+// A CE in a directory: arc.conf, ARC's folders, TORQUE's commands as small programs, A-REX's directories. All
+// is as it should be; a test breaks one thing.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,

@@ -1,4 +1,5 @@
-// Answers of TORQUE for tests of the information provider, made to measure: jobs, nodes and queues as its commands print them.
+// Answers of TORQUE for tests of the information provider, made to measure: jobs, nodes and queues as its
+// commands print them.
 
 export interface JobAnswer {
   id: string;

@@ -9,7 +9,8 @@ const BACKEND = new URL('../../../../arc-backend/', import.meta.url).pathname;
 
 let directory: string;
 
-/** The text of one of the files, for a machine on which nothing is installed, whatever is installed on this one. */
+/** The text of one of the files, for a machine on which nothing is installed, whatever is installed on this
+ * one. */
 const backendFile = (name: string) =>
   readFileSync(`${BACKEND}${name}-vmbatch-job`, 'utf8').replaceAll(
     '/usr/lib/vmbatch/vmbatch',

@@ -1,4 +1,5 @@
-// VMBATCHmod.pm in a bare Perl: what it asks the program for, what it makes of the answer, and that nothing makes it die.
+// VMBATCHmod.pm in a bare Perl: what it asks the program for, what it makes of the answer, and that nothing
+// makes it die.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

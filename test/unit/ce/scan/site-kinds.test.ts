@@ -144,7 +144,8 @@ describe('scan in different control directories', () => {
     for (const id of ['1', '2', '3']) gridJob(id, { record: 'exitcode=0\n' });
     qstat(...['1', '2', '3'].map((id) => ({ id: `${id}.vm`, state: 'R' })));
     await passes(1);
-    // Files that are made in the very tick of the clock in which the state was saved look older than they are.
+    // Files that are made in the very tick of the clock in which the state was saved look older than they
+    // are.
     await setTimeout(50);
     put(controlFile('1', 'lrms_done'), '0\n');
     put(controlFile('2', 'lrms_done'), '0\n');

@@ -49,8 +49,8 @@ interface Attempts {
   log: () => string;
 }
 
-/** A submission with these answers of qsub and qstat, the last of each for ever; `TOKEN` in one is the token that qsub got
- * last. Its clock runs only in pauses; patience is ten minutes. */
+/** A submission with these answers of qsub and qstat, the last of each for ever; `TOKEN` in one is the token
+ * that qsub got last. Its clock runs only in pauses; patience is ten minutes. */
 function attempts(
   { qsub = [], qstat = [{}] }: { qsub?: Answer[]; qstat?: Answer[] },
   asRead = loadGramiAndValues(grami),

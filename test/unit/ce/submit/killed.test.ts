@@ -1,5 +1,5 @@
-// A submit that is ended at any moment and run again makes exactly one batch job: the built program, real signals, and a qsub
-// and a qstat that keep a spool and can be slow.
+// A submit that is ended at any moment and run again makes exactly one batch job: the built program, real
+// signals, and a qsub and a qstat that keep a spool and can be slow.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -47,8 +47,8 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** Stays for a while at the moment that `spool/stay-at` names, once, and says that it is there. A job exists when it has its
- * name in the spool. */
+/** Stays for a while at the moment that `spool/stay-at` names, once, and says that it is there. A job exists
+ * when it has its name in the spool. */
 const QSUB = `#!/bin/sh
 spool=\${0%/bin/*}/spool
 moment() {
@@ -125,7 +125,8 @@ async function reached(): Promise<void> {
 
 const jobId = () => /^joboption_jobid=(.*)$/m.exec(readFileSync(gramiFile(), 'utf8'))?.[1];
 
-/** What A-REX does when it starts again: it asks again, with a new grami file, if the old one has no job id. */
+/** What A-REX does when it starts again: it asks again, with a new grami file, if the old one has no job
+ * id. */
 async function submitAgain(): Promise<void> {
   if (jobId() === undefined) {
     writeGrami();

@@ -395,7 +395,8 @@ describe('cancel', () => {
     expect(said).toContain('the scan tries again to delete the batch job');
   });
 
-  /** qdel's answers one after the other, the last one for ever, on a clock that runs only in pauses and in qdel. */
+  /** qdel's answers one after the other, the last one for ever, on a clock that runs only in pauses and in
+   * qdel. */
   function patience(...answers: Partial<RunResult & { takesMs: number }>[]) {
     const waited: number[] = [];
     const timeouts: (number | undefined)[] = [];

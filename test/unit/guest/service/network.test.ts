@@ -1,5 +1,5 @@
-// What the guest service does about the network, the SSH server and the image's own files, with stand-ins for the programs that it
-// calls and a /proc of our own.
+// What the guest service does about the network, the SSH server and the image's own files, with stand-ins for
+// the programs that it calls and a /proc of our own.
 import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,

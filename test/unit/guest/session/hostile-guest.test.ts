@@ -1,5 +1,5 @@
-// A guest whose root is hostile: what it writes to the ready file, and what its SSH server does. Nothing of it may hang the node,
-// fill its memory, or make it believe what is not so.
+// A guest whose root is hostile: what it writes to the ready file, and what its SSH server does. Nothing of
+// it may hang the node, fill its memory, or make it believe what is not so.
 import { execFileSync } from 'node:child_process';
 import { chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';

@@ -25,8 +25,8 @@ let server: TestServer;
 let work: string;
 let stage: string;
 
-/** Node and guest are one machine here: between the two ways, the folder that the guest left stands in for the guest's own,
- * since the node takes its copy away before it puts the new one there. */
+/** Node and guest are one machine here: between the two ways, the folder that the guest left stands in for
+ * the guest's own, since the node takes its copy away before it puts the new one there. */
 beforeEach(async () => {
   server = await startSshServer();
   work = mkdtempSync(join(tmpdir(), 'vmbatch-staging-'));

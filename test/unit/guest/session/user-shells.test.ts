@@ -1,4 +1,5 @@
-// What users have in the start-up files of their shells is between them and their shells: with real SSH servers, real shells.
+// What users have in the start-up files of their shells is between them and their shells: with real SSH
+// servers, real shells.
 import { chownSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -7,8 +8,8 @@ import { JobSession } from '../../../../src/guest/session/job-session.ts';
 import type { Limit } from '../../../../src/guest/session/limits.ts';
 import { startUserGuest, type UserGuest } from '../../../support/user-guest.ts';
 
-/** Each shell with the files that it reads when an SSH server has it run a command or when it is a login shell, and with one that
- * a login shell reads. */
+/** Each shell with the files that it reads when an SSH server has it run a command or when it is a login
+ * shell, and with one that a login shell reads. */
 const SHELLS = [
   { shell: '/bin/bash', files: ['.bashrc', '.profile', '.bash_profile'], login: '.bash_profile' },
   { shell: '/bin/dash', files: ['.profile'], login: '.profile' },

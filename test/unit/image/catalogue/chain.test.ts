@@ -1,4 +1,5 @@
-// An image is all the files that it consists of: what it stands on belongs to it, wherever somebody looks at it.
+// An image is all the files that it consists of: what it stands on belongs to it, wherever somebody looks at
+// it.
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,

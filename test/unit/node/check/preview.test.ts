@@ -1,4 +1,5 @@
-// `vmbatch context build` and `vmbatch domain show`: as the built program, without privileges, with and without a node file.
+// `vmbatch context build` and `vmbatch domain show`: as the built program, without privileges, with and
+// without a node file.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,

@@ -1,5 +1,5 @@
-// The job starter as the mom starts it: the installed shim, our Node, a real SSH server, with the limits and the environment that
-// TORQUE gives them.
+// The job starter as the mom starts it: the installed shim, our Node, a real SSH server, with the limits and
+// the environment that TORQUE gives them.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {

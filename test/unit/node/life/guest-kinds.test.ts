@@ -1,4 +1,5 @@
-// Guests of every kind through prologue and epilogue, with real files and a hypervisor that only remembers names.
+// Guests of every kind through prologue and epilogue, with real files and a hypervisor that only remembers
+// names.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';

@@ -1,4 +1,5 @@
-// What is different on Xen: the console of para-virtualised guests, and filters, of which libvirt has none there.
+// What is different on Xen: the console of para-virtualised guests, and filters, of which libvirt has none
+// there.
 import { describe, expect, it } from 'vitest';
 import { networkRow } from '../../../../src/node/check/network.ts';
 import { consoleTerminal, keepXenConsole } from '../../../../src/node/life/steps/xen-console.ts';

@@ -1,4 +1,5 @@
-// Whose a state directory is: the same machine under other circumstances goes on, and another machine touches nothing.
+// Whose a state directory is: the same machine under other circumstances goes on, and another machine touches
+// nothing.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,5 @@
-// The reaper on a node of real files: what it finds, what it leaves alone, and that a job which starts meanwhile is not touched.
+// The reaper on a node of real files: what it finds, what it leaves alone, and that a job which starts
+// meanwhile is not touched.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {

@@ -1,5 +1,5 @@
-// A log that counts: a job that fails again and again in the same way leaves a few lines, and nothing new is ever
-// held back.
+// A log that counts: a job that fails again and again in the same way leaves a few lines, and nothing new is
+// ever held back.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
