@@ -5,8 +5,9 @@ import { join } from 'node:path';
 
 /** @param {string} root of the project
  * @param {string} version of the program
- * @param {readonly import('esbuild').BuildResult<{ metafile: true }>[]} builds */
-export function billOfMaterials(root, version, builds) {
+ * @param {readonly import('esbuild').BuildResult<{ metafile: true }>[]} builds
+ * @param {Record<string, string>} changes what the build has changed in a package, in words, by its name */
+export function billOfMaterials(root, version, builds, changes) {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   const folders = new Set(
     builds
@@ -27,6 +28,9 @@ export function billOfMaterials(root, version, builds) {
       purl: `pkg:npm/${name.replace('@', '%40')}@${has}`,
       ...(typeof license === 'string' ? { licenses: [{ license: { id: license } }] } : {}),
       hashes: hashesOf(lock.packages[folder]?.integrity),
+      ...(changes[name] === undefined
+        ? {}
+        : { pedigree: { patches: [{ type: 'unofficial' }], notes: changes[name] } }),
     };
   });
   const component = { type: 'application', 'bom-ref': 'vmbatch', name: 'vmbatch', version };
