@@ -107,8 +107,8 @@ export interface JobPaths {
   console: string;
 }
 
-/** What the shell calls itself that watches over another node's guest, before the places that it watches: the
- * job's folder is one. */
+/** Title of the process that watches another node's guest; its arguments are the paths it watches, the job's
+ * folder among them. */
 export const WATCHER = 'vmbatch-watcher';
 /** The same of the shell that sleeps until a kept guest's time is over; the job's folder is one of its words,
  * too. */

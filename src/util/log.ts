@@ -131,7 +131,7 @@ function describeRepeated({ times, since, until }: Repeated, at: number): string
 
 const stampOf = (at: number): string => new Date(at).toISOString();
 
-/** A log that is none, for when there is no place for one. */
+/** A log that discards everything. */
 export const NO_LOG: Log = { write: () => undefined, close: async () => undefined };
 
 /** One line of text that no terminal takes for a command. */

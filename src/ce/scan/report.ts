@@ -1,4 +1,4 @@
-// Before and after the report of a job that is over: whether A-REX waits for it, and what became of it.
+// Before and after a finished job is reported: whether A-REX still waits for it, and how it ended.
 import { parseLocal } from '../../arc/local.ts';
 import { isRefused } from '../../arc/refused-id.ts';
 import { decodeBytes, showBytes } from '../../arc/text.ts';

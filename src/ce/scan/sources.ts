@@ -26,7 +26,7 @@ const TELL_MS = 30_000;
 /** Between comparisons with TORQUE's list, when the log tells of the ends. Milliseconds. */
 const COMPARE_WITH_LOG_MS = 10 * 60_000;
 
-/** A server is kept busy with our questions for one part in so many of the time. */
+/** TORQUE is queried for at most one part in so many of the time. */
 const SHARE_OF_TIME = 20;
 
 /** Ids in one question; whoever has more asks again for the others. */

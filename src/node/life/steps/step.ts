@@ -15,7 +15,7 @@ import type { NodeFacts } from '../../plan/facts.ts';
 import type { GuestPlan } from '../../plan/plan.ts';
 import type { JobPaths, JobRecord, StepName } from '../../record.ts';
 
-/** What an undo has to go by. */
+/** Input of an undo. */
 export interface RecordedJob {
   /** The node's state directory. */
   state: string;
@@ -24,7 +24,7 @@ export interface RecordedJob {
   hypervisor: Hypervisor;
 }
 
-/** What a step may use besides. */
+/** Additional input of a start. */
 export interface StartingJob extends RecordedJob {
   /** For what is wrong and does not end the start. */
   log: Log;
