@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { VmbatchError } from '../errors.ts';
 
-// A bundle stands in dist/lib, a source file in src/util/program: one and three levels below what holds the
-// resources.
-const ROOTS = [join(import.meta.dirname, '..'), join(import.meta.dirname, '..', '..', '..')];
+// A bundle stands in dist/lib, those of the tests in build/NAME, a source file in src/util/program: one, two
+// and three levels below what holds the resources.
+const ROOTS = ['..', '../..', '../../..'].map((up) => join(import.meta.dirname, up));
 
 /** The absolute path of a shipped file or folder, such as `templates/domain.xml.ejs`.
  * @throws VmbatchError `node` if the installation is incomplete. */

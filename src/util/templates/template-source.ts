@@ -8,12 +8,13 @@ import ejs from 'ejs';
 /** A compiled template: `data` is `it` in it, and `escapeValue` is what `<%= %>` does. */
 export type Template = (data: object, escapeValue: (value: unknown) => string) => string;
 
-const FOLDER = join(import.meta.dirname, '..', '..', '..', 'templates');
+// From src/util/templates, or from a bundle of the tests in build/NAME.
+const FOLDERS = ['../../../templates', '../../templates'].map((path) => join(import.meta.dirname, path));
 
 /** The template `templates/NAME.ejs`; undefined if there is none. */
 export function loadTemplate(name: string): Template | undefined {
-  const path = join(FOLDER, `${name}.ejs`);
-  if (!existsSync(path)) return undefined;
+  const path = FOLDERS.map((folder) => join(folder, `${name}.ejs`)).find((file) => existsSync(file));
+  if (path === undefined) return undefined;
   const text = readFileSync(path, 'utf8');
   return (data, escapeValue) =>
     ejs.render(text, data, {
