@@ -32,7 +32,7 @@ function load(file: string): unknown {
     cachedData,
   });
   const module = { exports: {} };
-  const nearby = (id: string) => (id.startsWith('../') ? load(`${directory}/${id.slice(2)}`) : require(id));
+  const nearby = (id: string) => (id.startsWith('./') ? load(`${directory}/${id.slice(2)}`) : require(id));
   script.runInThisContext()(module.exports, nearby, module, file, directory);
   loaded.set(file, module.exports);
   return module.exports;

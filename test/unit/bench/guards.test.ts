@@ -10,7 +10,9 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Script } from 'node:vm';
@@ -196,6 +198,28 @@ describe.skipIf(!asRoot)('the commands that A-REX starts', () => {
     }
     expect(opened[1]).toBeLessThan((opened[0] ?? 0) + 100);
   }, 60_000);
+});
+
+it.skipIf(!asRoot)('the prologue takes the compiled form of the libraries that it loads, too', async () => {
+  const at = makeTestSite({ jobs: 0, ended: 0 });
+  // Others may not write there.
+  const own = mkdtempSync(join(tmpdir(), 'vmbatch-guards-node-'));
+  const file = join(own, 'node.yaml');
+  const text = `queues: [vmalice]
+state: ${own}/state
+log: ${own}/log
+images: { demo: { path: /images/demo.qcow2 } }
+share: { type: nfs, server: "10.0.2.2:/share", path: /shared }
+`;
+  writeFileSync(file, text, { mode: 0o600 });
+  // Of a queue that is not served: the node file is read, and that is all.
+  // Tests that look for processes of their own jobs run beside this one.
+  const job = ['1.guards', 'nobody', 'nogroup', 'job', 'nodes=1', 'other', '', join(own, '1.SC')];
+  const places = ['--config', file, '--state', join(own, 'state')];
+  const trace = await traceOf(at, ['prologue', ...places, ...job]).finally(() =>
+    rmSync(own, { recursive: true }),
+  );
+  expect(compiledChunks(trace).sort()).toEqual(['prologue.cjs', 'yaml.cjs']);
 });
 
 it('the compiled form of each command that A-REX starts is taken by this Node', () => {
