@@ -194,7 +194,7 @@ describe('staging', () => {
     ],
     [
       'a file through a link',
-      `mkdir ID; : > ID.diag; ln -s '../../../..' ID/up; tar -cf archive ID ID.diag; rm ID/up; mkdir ID/up; echo x > ID/up/escaped; tar -rf archive ID/up/escaped`,
+      `mkdir ID; : > ID.diag; ln -s '../../..' ID/up; tar -cf archive ID ID.diag; rm ID/up; mkdir ID/up; echo x > ID/up/escaped; tar -rf archive ID/up/escaped`,
       undefined,
     ],
   ])('takes nothing from a guest that sends %s', async (_what, make, failure) => {
