@@ -68,7 +68,7 @@ const ALLOWED = {
   util: [],
   'util/files': ['util/.'],
   'util/processes': ['util/.', 'util/files'],
-  'util/templates': ['util/.', 'util/files'],
+  'util/templates': ['util/.', 'util/files', 'util/program'],
   'util/program': ['util/.', 'util/accounts'],
   'util/accounts': ['util/.', 'util/accounts/as-user', 'util/files', 'util/processes'],
   'util/accounts/as-user': ['util/.', 'util/files'],
