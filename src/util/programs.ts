@@ -15,6 +15,11 @@ export interface Program {
   ce?: Need;
 }
 
+/** What a check says of one that is not there, and what to do.
+ * @param path where it was looked for */
+export const absent = ({ name, debian, for: purpose }: Program, path: string) =>
+  [`${name} is not installed (PATH=${path}): it is needed ${purpose}`, `apt-get install ${debian}`] as const;
+
 export const PROGRAMS: readonly Program[] = [
   { name: 'virsh', debian: 'libvirt-clients', for: 'to start and end guests', node: 'always' },
   { name: 'qemu-img', debian: 'qemu-utils', for: "to make guests' disks", node: 'always' },

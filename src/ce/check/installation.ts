@@ -6,7 +6,7 @@ import { type Check, type Finding, failed, ok, skipped, warning } from '../../ut
 import { errnoOf } from '../../util/errors.ts';
 import { folderOf } from '../../util/processes/find-program.ts';
 import { describeRun } from '../../util/processes/run.ts';
-import { PROGRAMS } from '../../util/programs.ts';
+import { absent, PROGRAMS } from '../../util/programs.ts';
 import { findGmKick } from '../scan/gm-kick.ts';
 import { type CeSite, obstacle } from './site.ts';
 
@@ -172,12 +172,7 @@ function checkPrograms(path: string): Finding[] {
   const needed = PROGRAMS.filter(({ ce }) => ce !== undefined);
   const findings = needed
     .filter(({ name }) => folderOf(name, path) === undefined)
-    .map(({ name, debian, for: purpose, ce }) =>
-      (ce === 'always' ? failed : warning)(
-        `${name} is not installed (PATH=${path}): it is needed ${purpose}`,
-        `apt-get install ${debian}`,
-      ),
-    );
+    .map((program) => (program.ce === 'always' ? failed : warning)(...absent(program, path)));
   return findings.length > 0 ? findings : [ok(needed.map(({ name }) => name).join(', '))];
 }
 

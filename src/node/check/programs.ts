@@ -7,7 +7,7 @@ import type { NodeConfig } from '../../node-file/config.ts';
 import { type Check, type Finding, failed, ok, warning } from '../../util/check.ts';
 import { folderOf, isProgram, NO_PATH } from '../../util/processes/find-program.ts';
 import { describeRun, type Run } from '../../util/processes/run.ts';
-import { PROGRAMS, type Program } from '../../util/programs.ts';
+import { absent, PROGRAMS, type Program } from '../../util/programs.ts';
 
 export interface ProgramSite {
   /** The mom's `mom_priv`. */
@@ -70,9 +70,10 @@ export const PROGRAM_CHECKS: readonly Check<ProgramSite>[] = [
 const TELLS_VERSION = ['virsh', 'qemu-img'];
 
 async function programProblem(
-  { name, debian, for: purpose, node }: Program,
+  program: Program,
   { path, file, run }: { path: string; file: string | undefined; run: Run },
 ): Promise<Finding | undefined> {
+  const { name, debian, node } = program;
   const bad = node === 'always' ? failed : warning;
   const folder = folderOf(name, path);
   if (folder !== undefined) {
@@ -86,11 +87,7 @@ async function programProblem(
         );
   }
   const elsewhere = folderOf(name, [process.env['PATH'] ?? '', ...USUAL_FOLDERS].join(':'));
-  if (elsewhere === undefined || file === undefined)
-    return bad(
-      `${name} is not installed (PATH=${path}): it is needed ${purpose}`,
-      `apt-get install ${debian}`,
-    );
+  if (elsewhere === undefined || file === undefined) return bad(...absent(program, path));
   return bad(
     `${name} is in ${elsewhere}, and the mom's hooks look in ${path} (${file})`,
     `add ${elsewhere} to PATH in ${file}, then restart pbs_mom with -p`,
