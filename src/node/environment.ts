@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { openVirsh } from '../hypervisor/virsh.ts';
 import { BUILT_IN_DEFAULTS } from '../node-file/config.ts';
-import { loadNodeConfig } from '../node-file/read.ts';
+import { loadNodeConfig, type NodeConfig } from '../node-file/read.ts';
 import { errnoOf, toVmbatchError, VmbatchError } from '../util/errors.ts';
 import { type Log, type LogSink, openLogFiles, plainLog, printable, textOf } from '../util/log.ts';
 import { run } from '../util/processes/run.ts';
@@ -59,7 +59,7 @@ export async function openNodeLog(directory: string, job: string): Promise<Log> 
   return plainLog(await openSink(directory), job);
 }
 
-/** The log of a hook or of the reaper, which may have to say the same again and again.
+/** A log of somebody who may have to say the same again and again.
  * @param directory of the log; undefined: the log of the system */
 export async function openCountedLog(
   directory: string | undefined,
@@ -69,10 +69,14 @@ export async function openCountedLog(
   return countedLog(sink, { job, unit, directory: repeatsDirectory(state, directory) });
 }
 
-/** For what goes wrong before the node file has told where the log is: the directory of the last one that
- * could be read, else the log of the system. */
-export function openLastLog(state: string, job: string): Promise<CountedLog> {
-  return openCountedLog(readInstalled(state).log, { job, state, unit: 'run' });
+/** The log of a hook. For what goes wrong before the node file has told where that is: the directory of the
+ * last node file that could be read, else the log of the system. */
+export function openHookLog(
+  config: Pick<NodeConfig, 'log'> | undefined,
+  { job, state }: { job: string; state: string },
+): Promise<CountedLog> {
+  const directory = config === undefined ? readInstalled(state).log : config.log;
+  return openCountedLog(directory, { job, state, unit: 'run' });
 }
 
 /** Tells how often what no longer comes has come, and forgets it. */

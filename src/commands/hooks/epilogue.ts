@@ -7,7 +7,7 @@ import {
 } from '../../batch/torque/mom/hook-arguments.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import type { Outcome } from '../../guest/session/session-file.ts';
-import { openCountedLog, openHypervisor, openLastLog, takeHookOptions } from '../../node/environment.ts';
+import { openHookLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
 import { readQueueList } from '../../node/hooks/queue-list.ts';
 import { leftRefusal } from '../../node/hooks/refusal-left.ts';
 import { endGuest } from '../../node/life/end.ts';
@@ -47,10 +47,7 @@ export async function main(argv: string[]): Promise<number> {
   // A job that has a record had a guest, whatever the node file says of its queue by now.
   const served = config?.queues ?? readQueueList(state) ?? [];
   if (!known && !served.includes(hook.queue)) return 0;
-  const log =
-    config === undefined
-      ? await openLastLog(state, hook.jobId)
-      : await openCountedLog(config.log, { job: hook.jobId, state, unit: 'run' });
+  const log = await openHookLog(config, { job: hook.jobId, state });
   // Only where there is something to undo: what is written to stderr reaches the users of other queues.
   if (read instanceof Error && known) {
     process.stderr.write(`${reportError(read)}\n`);

@@ -10,7 +10,7 @@ import { hookLimitMs, readMomConfig } from '../../batch/torque/mom/mom-config.ts
 import { findRequestLine } from '../../guest/grant.ts';
 import { parseRank, peerJobId } from '../../guest/peers.ts';
 import { thisProcess } from '../../hypervisor/guest-process.ts';
-import { openCountedLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
+import { openHookLog, openHypervisor, takeHookOptions } from '../../node/environment.ts';
 import { noteSuccess } from '../../node/guard/watch.ts';
 import { prologueExitOf, reportFailedStart, type StartAttempt } from '../../node/hooks/failed-start.ts';
 import { mustStartJobs } from '../../node/hooks/job-starter.ts';
@@ -148,7 +148,7 @@ async function startParallel(
     import('../../node/life/end.ts'),
     import('../../node/background.ts'),
   ]);
-  const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
+  const log = await openHookLog(config, { job: attempt.jobId, state: config.state });
   attempt.log = log;
   await endGuest({
     state: config.state,
@@ -171,7 +171,7 @@ async function optionsFor(
   attempt: StartAttempt,
   signal: AbortSignal,
 ): Promise<Omit<PrologueOptions, 'limitMs' | 'mom' | 'ppn'>> {
-  const log = await openCountedLog(config.log, { job: attempt.jobId, state: config.state, unit: 'run' });
+  const log = await openHookLog(config, { job: attempt.jobId, state: config.state });
   attempt.log = log;
   return {
     config,

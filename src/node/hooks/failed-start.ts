@@ -7,7 +7,7 @@ import { FAULT_OUTCOMES, toVmbatchError, type VmbatchError } from '../../util/er
 import type { Log } from '../../util/log.ts';
 import { run } from '../../util/processes/run.ts';
 import { reportError } from '../../util/program/report.ts';
-import { openCountedLog, openLastLog } from '../environment.ts';
+import { openHookLog } from '../environment.ts';
 import { noteFault } from '../guard/watch.ts';
 import type { CountedLog } from '../repeats/counted-log.ts';
 import { leaveRefusal } from './refusal-left.ts';
@@ -34,10 +34,7 @@ export const prologueExitOf = ({ fault, code }: VmbatchError) =>
 /** Tells everybody who is to know. The caller closes the log of the attempt. */
 export async function reportFailedStart(attempt: StartAttempt, error: VmbatchError): Promise<void> {
   const { hook, config, isPeer } = attempt;
-  attempt.log ??=
-    config === undefined
-      ? await openLastLog(attempt.state, attempt.jobId)
-      : await openCountedLog(config.log, { job: attempt.jobId, state: attempt.state, unit: 'run' });
+  attempt.log ??= await openHookLog(config, { job: attempt.jobId, state: attempt.state });
   attempt.log.write(FAULT_OUTCOMES[error.fault].logLevel, error.message, {
     fault: error.fault,
     code: error.code,
